@@ -1,0 +1,22 @@
+"""naslab: Neural Architecture Search, derived and run.
+
+An architecture is a corner of a polytope of mixing weights:
+
+    tokens (ints) --space.one_hot--> weights --model(x, weights)--> logits
+    alpha (reals) --softmax--------> weights --space.discretise--> tokens
+
+spaces     which decisions describe an architecture, and which weights they stand for
+genotypes  the text forms in which papers publish architectures
+ops        what an edge, a layer or a node may compute
+child      one architecture built alone
+evaluate   train a child, measure it, turn tokens into a reward
+search     random search, evolution: each one `search`, a generator of steps
+steps      the stream of steps and its readers: progress, log, checkpoint
+tables     every architecture's accuracy, where a benchmark knows it
+data       images and text, offline
+runs       parameters and profile, device, seeds, safe files
+view       drawings, plots, widgets
+exercises  statements, hints, checks, solutions
+"""
+
+__version__ = "0.1.0"

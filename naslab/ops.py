@@ -1,0 +1,115 @@
+"""What an edge, a layer or a node may compute: plain dicts from a name to a builder or a function.
+
+Every convolution is ReLU, convolution, batch norm, in this order and without bias; every op keeps the number of
+channels and pads, so that a map of H pixels leaves as one of ceil(H / stride).
+
+Sources: Liu et al. 2019, section 3.1.1 and the authors' code (DARTS ops); Pham et al. 2018, section 2.4 (`conv_3x3`,
+`conv_5x5`); Dong & Yang 2020, section 2.1 (`nor_conv_*`); Zoph & Le 2017, section 3.4 (recurrent cells).
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ReLUConvBN(nn.Sequential):
+    """(B, C_in, H, W) -> (B, C_out, H', W'), H' = ceil(H / stride)."""
+
+    def __init__(self, c_in: int, c_out: int, kernel: int, stride: int = 1, affine: bool = True) -> None:
+        super().__init__(
+            nn.ReLU(),
+            nn.Conv2d(c_in, c_out, kernel, stride, padding=kernel // 2, bias=False),
+            nn.BatchNorm2d(c_out, affine=affine),
+        )
+
+
+class DepthwiseBN(nn.Sequential):
+    """A spatial convolution within each channel, then a 1x1 convolution across them. Shapes as `ReLUConvBN`."""
+
+    def __init__(self, channels: int, kernel: int, stride: int = 1, dilation: int = 1, affine: bool = True) -> None:
+        padding = dilation * (kernel // 2)
+        super().__init__(
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, kernel, stride, padding, dilation, groups=channels, bias=False),
+            nn.Conv2d(channels, channels, 1, bias=False),
+            nn.BatchNorm2d(channels, affine=affine),
+        )
+
+
+class FactorizedReduction(nn.Module):
+    """Halves a map and reads all of it on the diagonal: two strided 1x1 convolutions, the second shifted by a pixel.
+
+    (B, C_in, H, W) -> (B, C_out, ceil(H / 2), ceil(W / 2)). Maps of odd size get a row and a column of zeros.
+    """
+
+    def __init__(self, c_in: int, c_out: int, affine: bool = True) -> None:
+        super().__init__()
+        self.straight = nn.Conv2d(c_in, c_out // 2, 1, stride=2, bias=False)
+        self.shifted = nn.Conv2d(c_in, c_out - c_out // 2, 1, stride=2, bias=False)
+        self.norm = nn.BatchNorm2d(c_out, affine=affine)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(x)
+        shifted = F.pad(x, (0, 1, 0, 1))[..., 1:, 1:]
+        return self.norm(torch.cat([self.straight(x), self.shifted(shifted)], dim=1))
+
+
+class Zero(nn.Module):
+    """The op "none": nothing passes, whatever comes in. (B, C, H, W) -> (B, C, ceil(H / stride), ceil(W / stride))."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.zeros_like(x[..., :: self.stride, :: self.stride])
+
+
+def separable(channels: int, kernel: int, stride: int, affine: bool) -> nn.Module:
+    """A depthwise separable convolution applied twice, the stride in the first."""
+    return nn.Sequential(
+        DepthwiseBN(channels, kernel, stride, affine=affine),
+        DepthwiseBN(channels, kernel, affine=affine),
+    )
+
+
+def skip(channels: int, stride: int, affine: bool) -> nn.Module:
+    return nn.Identity() if stride == 1 else FactorizedReduction(channels, channels, affine)
+
+
+# name -> build(channels, stride, affine=True); stride is 1 or 2, `affine` is that of every batch norm.
+CONV_OPS: dict[str, Callable[..., nn.Module]] = {
+    "none": lambda channels, stride, affine=True: Zero(stride),
+    "max_pool_3x3": lambda channels, stride, affine=True: nn.MaxPool2d(3, stride, padding=1),
+    "avg_pool_3x3": lambda channels, stride, affine=True: nn.AvgPool2d(3, stride, padding=1, count_include_pad=False),
+    "skip_connect": lambda channels, stride, affine=True: skip(channels, stride, affine),
+    "sep_conv_3x3": lambda channels, stride, affine=True: separable(channels, 3, stride, affine),
+    "sep_conv_5x5": lambda channels, stride, affine=True: separable(channels, 5, stride, affine),
+    "dil_conv_3x3": lambda channels, stride, affine=True: DepthwiseBN(channels, 3, stride, 2, affine),
+    "dil_conv_5x5": lambda channels, stride, affine=True: DepthwiseBN(channels, 5, stride, 2, affine),
+    "conv_3x3": lambda channels, stride, affine=True: ReLUConvBN(channels, channels, 3, stride, affine),
+    "conv_5x5": lambda channels, stride, affine=True: ReLUConvBN(channels, channels, 5, stride, affine),
+    "nor_conv_1x1": lambda channels, stride, affine=True: ReLUConvBN(channels, channels, 1, stride, affine),
+    "nor_conv_3x3": lambda channels, stride, affine=True: ReLUConvBN(channels, channels, 3, stride, affine),
+}
+
+
+def identity(x: Tensor) -> Tensor:
+    return x
+
+
+# What the node of a recurrent cell may apply, and how a tree combines two values, elementwise.
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "identity": identity,
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "sigmoid": torch.sigmoid,
+    "sin": torch.sin,
+}
+COMBINERS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "add": torch.add,
+    "elem_mult": torch.mul,
+    "max": torch.maximum,
+}

@@ -1,0 +1,58 @@
+"""Regularised evolution: tournament selection in which the oldest dies (Real et al. 2019, algorithm 1)."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from naslab.spaces import Space, Tokens, allowed
+from naslab.steps import Step, begin
+
+
+@dataclass(frozen=True)
+class Config:
+    updates: int = 20_000  # evaluations in all, the first population included (section 3)
+    population: int = 100  # P
+    sample: int = 25  # S, the size of a tournament
+
+
+def search(
+    space: Space,
+    evaluate: Callable[[Tokens], float],
+    config: Config,
+    generator: torch.Generator,
+    after: Step | None = None,
+) -> Iterator[Step]:
+    """One child per step: random ones until the population is full, then a mutation of a tournament's winner."""
+    first, state = begin(after, "evolution", generator)
+    population = deque(state.get("population", ()), maxlen=config.population)  # the oldest leaves as a child comes
+    for index in range(first, config.updates):
+        if len(population) < config.population:
+            child = space.sample(generator)
+        else:
+            drawn = torch.randint(config.population, (config.sample,), generator=generator).tolist()
+            parent, _ = max((population[i] for i in drawn), key=lambda member: member[1])
+            child = mutate(space, parent, generator)
+        reward = evaluate(child)
+        population.append((child, reward))
+        state = {"search": "evolution", "generator": generator.get_state(), "population": list(population)}
+        yield Step(index, (child,), (reward,), state=state)
+
+
+def mutate(space: Space, tokens: Tokens, generator: torch.Generator) -> Tokens:
+    """The string with one decision changed: a random one of those that can change, to a random other option."""
+    options = [(p, others) for p in range(len(tokens)) if (others := alternatives(space, tokens, p))]
+    if not options:
+        raise ValueError(f"space: got one with no decision to change in {tokens}")
+    position, others = options[int(torch.randint(len(options), (), generator=generator))]
+    token = others[int(torch.randint(len(others), (), generator=generator))]
+    return (*tokens[:position], token, *tokens[position + 1 :])
+
+
+def alternatives(space: Space, tokens: Tokens, position: int) -> tuple[int, ...]:
+    """The other tokens that could stand at `position` with everything else as it is."""
+    later = {tokens[p] for p, d in enumerate(space.decisions) if position in d.differs_from}
+    return tuple(
+        t for t in allowed(space.decisions[position], tokens) if t != tokens[position] and t not in later
+    )

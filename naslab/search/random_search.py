@@ -1,0 +1,31 @@
+"""Random search: the baseline that every method must beat."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from naslab.spaces import Space, Tokens
+from naslab.steps import Step, begin
+
+
+@dataclass(frozen=True)
+class Config:
+    updates: int = 100
+    children: int = 1  # per update, evaluated together by map_fn
+
+
+def search(
+    space: Space,
+    evaluate: Callable[[Tokens], float],
+    config: Config,
+    generator: torch.Generator,
+    after: Step | None = None,
+    map_fn: Callable = map,
+) -> Iterator[Step]:
+    """Draws strings uniformly, with replacement, and evaluates them."""
+    first, _ = begin(after, "random_search", generator)
+    for index in range(first, config.updates):
+        children = tuple(space.sample(generator) for _ in range(config.children))
+        rewards = tuple(map_fn(evaluate, children))
+        yield Step(index, children, rewards, state={"search": "random_search", "generator": generator.get_state()})

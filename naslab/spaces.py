@@ -1,0 +1,517 @@
+"""Search spaces as data: which decisions describe an architecture, and which weights they stand for.
+
+An architecture is a corner of a polytope of mixing weights. `tokens`, a tuple of ints, names the corner;
+`weights`, a table of non-negative numbers for each part of the space, is any point of the polytope. The last axis
+of every table is a choice, so `softmax(-1)` relaxes any space:
+
+    tokens --space.one_hot--> weights --space.discretise--> tokens
+
+Sources: Zoph & Le 2017, sections 3.1, 3.3, 3.4 (`ConvSpace`, `TreeSpace`); Pham et al. 2018, sections 2.1, 2.4, 2.5
+(`MacroSpace`, `CellSpace`); Liu et al. 2019, section 2 (`CellSpace`); Dong & Yang 2020 (NAS-Bench-201).
+"""
+
+import math
+import operator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+Tokens = tuple[int, ...]
+Weights = dict[str, Tensor]
+
+NONE = "none"  # the op that is no connection (DARTS calls it zero)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One position of the string: a choice among `options`; a token is an index into them.
+
+    `kind` names what is being chosen: a controller shares one embedding and one softmax head among all decisions of
+    a kind. `anchors` are the positions of earlier decisions whose hidden states an attention reads: one per
+    option for a pointer, one for a skip bit; -1 - k stands for the k-th input of a cell, which no decision made.
+    `differs_from` are earlier positions whose tokens this one must not repeat. `row` is the place in the
+    weight table named `kind` (unused by `CellSpace`, whose tables join inputs and ops).
+    """
+
+    name: str
+    options: tuple[int | str, ...]
+    kind: str
+    row: tuple[int, ...] = ()
+    anchors: tuple[int, ...] = ()
+    differs_from: tuple[int, ...] = ()
+
+
+class Space(Protocol):
+    """What every algorithm knows of a space."""
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]: ...
+
+    @property
+    def tables(self) -> dict[str, tuple[int, ...]]: ...
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def strings(self) -> int: ...
+
+    def check(self, tokens: Iterable[int]) -> Tokens: ...
+
+    def canonical(self, tokens: Iterable[int]) -> Tokens: ...
+
+    def sample(self, generator: torch.Generator) -> Tokens: ...
+
+    def one_hot(self, tokens: Iterable[int], **like) -> Weights: ...
+
+    def discretise(self, weights: Weights) -> Tokens: ...
+
+
+def allowed(decision: Decision, tokens: Sequence[int]) -> tuple[int, ...]:
+    """The tokens that `decision` may take after the earlier `tokens`."""
+    taken = {tokens[p] for p in decision.differs_from}
+    return tuple(t for t in range(len(decision.options)) if t not in taken)
+
+
+def all_strings(space: Space, prefix: Tokens = ()) -> Iterator[Tokens]:
+    """Every valid string of a space, in lexicographic order. For small spaces: there are `space.strings` of them."""
+    if len(prefix) == len(space.decisions):
+        yield prefix
+        return
+    for token in allowed(space.decisions[len(prefix)], prefix):
+        yield from all_strings(space, (*prefix, token))
+
+
+# What the spaces have in common is written once, as functions of a space, and bound as methods in each class.
+
+
+def _check(space: Space, tokens: Iterable[int]) -> Tokens:
+    """The tokens as a tuple of ints. Raises `ValueError` with the decision's name, what it got and what it allows."""
+    try:
+        items = tuple(tokens)
+    except TypeError:
+        raise ValueError(f"tokens: got {tokens!r}, expected a sequence of ints") from None
+    if len(items) != len(space.decisions):
+        raise ValueError(f"tokens: got {len(items)}, the space has {len(space.decisions)} decisions")
+    checked: list[int] = []
+    for decision, item in zip(space.decisions, items, strict=True):
+        try:
+            token = operator.index(item)
+        except TypeError:
+            raise ValueError(f"{decision.name}: token {item!r} is not an int") from None
+        if token not in allowed(decision, checked):
+            raise ValueError(f"{decision.name}: token {token} is outside {_short(allowed(decision, checked))}")
+        checked.append(token)
+    return tuple(checked)
+
+
+def _short(values: tuple[int, ...]) -> str:
+    if len(values) > 8 and values == tuple(range(values[0], values[-1] + 1)):
+        return f"{values[0]}..{values[-1]}"
+    return str(values)
+
+
+def _sample(space: Space, generator: torch.Generator) -> Tokens:
+    """A uniformly random valid string. The generator lives on the CPU."""
+    tokens: Tokens = ()
+    for decision in space.decisions:
+        choices = allowed(decision, tokens)
+        tokens += (choices[int(torch.randint(len(choices), (), generator=generator))],)
+    return tokens
+
+
+def _strings(space: Space) -> int:
+    """How many valid strings there are: what a controller can write."""
+    return math.prod(len(d.options) - len(d.differs_from) for d in space.decisions)
+
+
+def _one_hot(space: Space, tokens: Iterable[int], **like) -> Weights:
+    """The corner that the tokens name: 1 at every chosen option, 0 elsewhere. `like` passes on dtype and device."""
+    weights = {table: torch.zeros(shape) for table, shape in space.tables.items()}
+    for decision, token in zip(space.decisions, space.check(tokens), strict=True):
+        weights[decision.kind][(*decision.row, token)] = 1.0
+    return {table: w.to(**like) for table, w in weights.items()}
+
+
+def _discretise(space: Space, weights: Weights) -> Tokens:
+    """The nearest corner: the largest weight of every row; the first of equals."""
+    _check_weights(space, weights)
+    return tuple(int(weights[d.kind][d.row].argmax()) for d in space.decisions)
+
+
+def _check_weights(space: Space, weights: Weights) -> None:
+    got = {table: tuple(w.shape) for table, w in weights.items()}
+    if got != space.tables:
+        raise ValueError(f"weights: got tables {got}, the space has {space.tables}")
+
+
+def _check_fields(space: object, **least: int) -> None:
+    for name, minimum in least.items():
+        if not isinstance(value := getattr(space, name), int) or value < minimum:
+            raise ValueError(f"{name}: got {value!r}, expected an int of at least {minimum}")
+
+
+def _check_options(name: str, options: tuple) -> None:
+    if not options or len(set(options)) != len(options):
+        raise ValueError(f"{name}: got {options!r}, expected one or more different options")
+
+
+@dataclass(frozen=True)
+class ConvSpace:
+    """Convolutional networks layer by layer (Zoph & Le 2017, sections 3.1 and 3.3).
+
+    Per layer: filter height, filter width, stride height, stride width, number of filters, then a skip bit for every
+    earlier layer. One `skip` table of (layers, layers, 2); every other kind has a table of (layers, options).
+    """
+
+    layers: int = 6
+    heights: tuple[int, ...] = (1, 3, 5, 7)
+    widths: tuple[int, ...] = (1, 3, 5, 7)
+    strides: tuple[int, ...] = (1,)
+    filters: tuple[int, ...] = (24, 36, 48, 64)
+    skips: bool = True
+
+    def __post_init__(self) -> None:
+        _check_fields(self, layers=1)
+        for name, options in self.attributes.items():
+            _check_options(name, options)
+
+    @property
+    def attributes(self) -> dict[str, tuple[int, ...]]:
+        """The decisions of a layer before its skip bits, in order: kind -> options."""
+        return {
+            "filter_height": self.heights,
+            "filter_width": self.widths,
+            "stride_height": self.strides,
+            "stride_width": self.strides,
+            "filters": self.filters,
+        }
+
+    @cached_property
+    def decisions(self) -> tuple[Decision, ...]:
+        found: list[Decision] = []
+        anchors: list[int] = []  # per layer, the position of its last attribute
+        for i in range(self.layers):
+            found += [Decision(f"{i}.{kind}", o, kind, (i,)) for kind, o in self.attributes.items()]
+            anchors.append(len(found) - 1)
+            if self.skips:
+                found += [Decision(f"{i}.skip.{j}", (0, 1), "skip", (i, j), (anchors[j],)) for j in range(i)]
+        return tuple(found)
+
+    @property
+    def tables(self) -> dict[str, tuple[int, ...]]:
+        shapes: dict[str, tuple[int, ...]] = {k: (self.layers, len(o)) for k, o in self.attributes.items()}
+        return shapes | ({"skip": (self.layers, self.layers, 2)} if self.skips else {})
+
+    size = strings = property(_strings)
+    check = canonical = _check
+    sample = _sample
+    one_hot = _one_hot
+    discretise = _discretise
+
+
+@dataclass(frozen=True)
+class TreeSpace:
+    """Recurrent cells as binary trees (Zoph & Le 2017, section 3.4 and figure 5).
+
+    Nodes 0 to base - 1 are leaves and read x_t and h_(t-1); node base + i combines nodes 2i and 2i + 1; the last is
+    the root. Per node a combination and an activation; then how c_(t-1) is injected; then two cell indices: the node
+    whose value before activation becomes c_t, and the node into which c_(t-1) is injected. With base 8 these are
+    15^2 8^16 = 6.3e16 strings, the paper's "approximately 6 x 10^16".
+    """
+
+    base: int = 8
+    combine: tuple[str, ...] = ("add", "elem_mult")
+    activation: tuple[str, ...] = ("identity", "tanh", "sigmoid", "relu")
+
+    def __post_init__(self) -> None:
+        _check_fields(self, base=1)
+        _check_options("combine", self.combine)
+        _check_options("activation", self.activation)
+
+    @property
+    def nodes(self) -> int:
+        return 2 * self.base - 1
+
+    @cached_property
+    def decisions(self) -> tuple[Decision, ...]:
+        found: list[Decision] = []
+        for i in range(self.nodes):
+            found.append(Decision(f"{i}.combine", self.combine, "combine", (i,)))
+            found.append(Decision(f"{i}.activation", self.activation, "activation", (i,)))
+        found.append(Decision("inject.combine", self.combine, "inject_combine", (0,)))
+        found.append(Decision("inject.activation", self.activation, "inject_activation", (0,)))
+        places = tuple(range(self.nodes))
+        return (*found, *(Decision(f"cell_index.{k}", places, "cell_index", (k,)) for k in range(2)))
+
+    @property
+    def tables(self) -> dict[str, tuple[int, ...]]:
+        return {
+            "combine": (self.nodes, len(self.combine)),
+            "activation": (self.nodes, len(self.activation)),
+            "inject_combine": (1, len(self.combine)),
+            "inject_activation": (1, len(self.activation)),
+            "cell_index": (2, self.nodes),
+        }
+
+    size = strings = property(_strings)
+    check = canonical = _check
+    sample = _sample
+    one_hot = _one_hot
+    discretise = _discretise
+
+
+@dataclass(frozen=True)
+class MacroSpace:
+    """Whole convolutional networks from a few ops (Pham et al. 2018, section 2.4).
+
+    Per layer: an op, then a skip bit for every earlier layer. K^L 2^(L(L-1)/2) strings. Tables `op` of (L, K) and
+    `skip` of (L, L, 2), whose entry [i, j, 1] is the weight of "layer i also reads layer j".
+    """
+
+    layers: int = 12
+    ops: tuple[str, ...] = (
+        "conv_3x3",
+        "sep_conv_3x3",
+        "conv_5x5",
+        "sep_conv_5x5",
+        "avg_pool_3x3",
+        "max_pool_3x3",
+    )  # in the order of the authors' strings
+
+    def __post_init__(self) -> None:
+        _check_fields(self, layers=1)
+        _check_options("ops", self.ops)
+
+    @cached_property
+    def decisions(self) -> tuple[Decision, ...]:
+        found: list[Decision] = []
+        anchors: list[int] = []  # per layer, the position of its op
+        for i in range(self.layers):
+            anchors.append(len(found))
+            found.append(Decision(f"{i}.op", self.ops, "op", (i,)))
+            found += [Decision(f"{i}.skip.{j}", (0, 1), "skip", (i, j), (anchors[j],)) for j in range(i)]
+        return tuple(found)
+
+    @property
+    def tables(self) -> dict[str, tuple[int, ...]]:
+        return {"op": (self.layers, len(self.ops)), "skip": (self.layers, self.layers, 2)}
+
+    size = strings = property(_strings)
+    check = canonical = _check
+    sample = _sample
+    one_hot = _one_hot
+    discretise = _discretise
+
+
+Pairs = dict[str, tuple[tuple[tuple[int, str], ...], ...]]
+
+
+@dataclass(frozen=True)
+class CellSpace:
+    """Cells, repeated to a network: ENAS micro and recurrent, DARTS convolutional and recurrent, NAS-Bench-201.
+
+    A cell is a small graph. States 0 to inputs - 1 are its inputs; every further state, a node, adds up what
+    its incoming edges carry. With `fan_in` = k a node takes k pairs (input, op) (Pham et al. 2018, section 2.5; Liu
+    et al. 2019, section 2.4), from different states if `distinct`; with `fan_in=None` every edge carries an op
+    (NAS-Bench-201). The op "none" can be chosen only in the latter case: a node that picks its inputs has no
+    use for it, yet it keeps its column in the tables, where it takes part in the softmax.
+
+    One table of (edges, ops) per cell; edges are ordered by target, then source. `output` says which states leave the
+    cell: "all" nodes, the "loose" ends that no other node reads, or the "last" node.
+    """
+
+    cells: tuple[str, ...]
+    nodes: int
+    inputs: int
+    ops: tuple[str, ...]
+    fan_in: int | None
+    distinct: bool = True
+    output: Literal["all", "loose", "last"] = "all"
+
+    def __post_init__(self) -> None:
+        _check_fields(self, nodes=1, inputs=1)
+        _check_options("cells", self.cells)
+        _check_options("ops", self.ops)
+        if self.output not in ("all", "loose", "last"):
+            raise ValueError(f"output: got {self.output!r}, expected 'all', 'loose' or 'last'")
+        if self.fan_in is not None:
+            _check_fields(self, fan_in=1)
+            _check_options("ops other than none", self.choices)
+            if self.distinct and self.fan_in > self.inputs:
+                raise ValueError(f"fan_in: got {self.fan_in}, the first node has only {self.inputs} distinct inputs")
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The ops that a string can name."""
+        return self.ops if self.fan_in is None else tuple(op for op in self.ops if op != NONE)
+
+    @cached_property
+    def edges(self) -> tuple[tuple[int, int], ...]:
+        """(source, target) of every row of a table; states are counted from the cell's inputs."""
+        targets = range(self.inputs, self.inputs + self.nodes)
+        return tuple((source, target) for target in targets for source in range(target))
+
+    @cached_property
+    def decisions(self) -> tuple[Decision, ...]:
+        found: list[Decision] = []
+        for cell in self.cells:
+            if self.fan_in is None:
+                found += [Decision(f"{cell}.{target}.{source}.op", self.ops, "op") for source, target in self.edges]
+                continue
+            anchors = [-1 - k for k in range(self.inputs)]  # per state
+            for target in range(self.inputs, self.inputs + self.nodes):
+                sources = tuple(range(target))
+                pointers: list[int] = []
+                for k in range(self.fan_in):
+                    differs = tuple(pointers) if self.distinct else ()
+                    pointers.append(len(found))
+                    name = f"{cell}.{target}.{k}"
+                    found.append(Decision(f"{name}.input", sources, "input", (), tuple(anchors), differs))
+                    found.append(Decision(f"{name}.op", self.choices, "op"))
+                anchors.append(len(found) - 1)
+        return tuple(found)
+
+    @property
+    def tables(self) -> dict[str, tuple[int, ...]]:
+        return {cell: (len(self.edges), len(self.ops)) for cell in self.cells}
+
+    @property
+    def size(self) -> int:
+        """How many architectures there are, the order of a node's pairs set aside (isomorphic cells count apart)."""
+        if self.fan_in is None:
+            return self.strings
+        k, n = self.fan_in, len(self.choices)
+        per_node = [
+            math.comb(sources, k) * n**k if self.distinct else math.comb(sources * n + k - 1, k)
+            for sources in range(self.inputs, self.inputs + self.nodes)
+        ]
+        return math.prod(per_node) ** len(self.cells)
+
+    strings = property(_strings)
+    check = _check
+    sample = _sample
+
+    def pairs(self, tokens: Iterable[int]) -> Pairs:
+        """The string by cell and node: for every node its (source state, op name) pairs, in the string's order."""
+        flat = iter(self.check(tokens))
+        found: Pairs = {}
+        for cell in self.cells:
+            nodes = []
+            for target in range(self.inputs, self.inputs + self.nodes):
+                if self.fan_in is None:
+                    nodes.append(tuple((source, self.ops[next(flat)]) for source in range(target)))
+                else:
+                    nodes.append(tuple((next(flat), self.choices[next(flat)]) for _ in range(self.fan_in)))
+            found[cell] = tuple(nodes)
+        return found
+
+    def tokens(self, pairs: Pairs) -> Tokens:
+        """The inverse of `pairs`. Raises `ValueError` where a source, an op or the shape is not the space's."""
+        flat: list[int] = []
+        for cell in self.cells:
+            for target, node in enumerate(pairs[cell], start=self.inputs):
+                for source, op in node:
+                    if op not in self.choices:
+                        raise ValueError(f"{cell}.{target}: op {op!r} is not one of {self.choices}")
+                    flat += [self.choices.index(op)] if self.fan_in is None else [source, self.choices.index(op)]
+        return self.check(flat)
+
+    def canonical(self, tokens: Iterable[int]) -> Tokens:
+        """The same architecture with every node's pairs sorted by input, then op."""
+        order = self.choices.index
+        pairs = self.pairs(tokens)
+        return self.tokens(
+            {c: tuple(tuple(sorted(n, key=lambda p: (p[0], order(p[1])))) for n in nodes) for c, nodes in pairs.items()}
+        )
+
+    def one_hot(self, tokens: Iterable[int], **like) -> Weights:
+        """The corner: entry [edge, op] counts how often the string puts the op on the edge (2 for a repeated pair)."""
+        weights = {table: torch.zeros(shape) for table, shape in self.tables.items()}
+        for cell, nodes in self.pairs(tokens).items():
+            for target, node in enumerate(nodes, start=self.inputs):
+                for source, op in node:
+                    weights[cell][self.edges.index((source, target)), self.ops.index(op)] += 1.0
+        return {table: w.to(**like) for table, w in weights.items()}
+
+    def discretise(self, weights: Weights) -> Tokens:
+        """The corner that keeps the strongest (input, op) pairs of every node, "none" left out; canonical.
+
+        Liu et al. 2019, section 2.4. Without `distinct`, taking a pair lowers its weight by 1, so that a pair is
+        taken twice only where the table says 2.
+        """
+        _check_weights(self, weights)
+        columns = [self.ops.index(op) for op in self.choices]
+        found: Pairs = {}
+        for cell in self.cells:
+            table = weights[cell].detach().cpu()[:, columns].clone()  # (edges, choices)
+            nodes = []
+            for target in range(self.inputs, self.inputs + self.nodes):
+                first = self.edges.index((0, target))
+                strength = table[first : first + target]  # (sources, choices)
+                if self.fan_in is None:
+                    nodes.append(tuple((s, self.choices[int(row.argmax())]) for s, row in enumerate(strength)))
+                    continue
+                node = []
+                for _ in range(self.fan_in):
+                    source, op = divmod(int(strength.argmax()), len(columns))
+                    node.append((source, self.choices[op]))
+                    if self.distinct:
+                        strength[source] = -math.inf
+                    else:
+                        strength[source, op] -= 1.0
+                nodes.append(tuple(node))
+            found[cell] = tuple(nodes)
+        return self.canonical(self.tokens(found))
+
+
+DARTS_OPS = (
+    NONE,
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "skip_connect",
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+)
+
+
+def darts_conv(nodes: int = 4) -> CellSpace:
+    """DARTS convolutional cells: 1,037,664,180 each (Liu et al. 2019, appendix, complexity analysis)."""
+    return CellSpace(("normal", "reduce"), nodes, inputs=2, ops=DARTS_OPS, fan_in=2)
+
+
+def darts_rnn(nodes: int = 8) -> CellSpace:
+    """DARTS recurrent cell; state 0 is made of x_t and h_(t-1) by a fixed tanh (Liu et al. 2019, section 3.1.2)."""
+    return CellSpace(("recurrent",), nodes, inputs=1, ops=(NONE, "tanh", "relu", "sigmoid", "identity"), fan_in=1)
+
+
+def enas_micro(nodes: int = 5) -> CellSpace:
+    """ENAS micro cells: two pairs per node, which may be equal (Pham et al. 2018, section 2.5; B = nodes + 2).
+
+    Two pairs for each node make (5^(B-2) (B-1)!)^2 = 5.06e12 strings a cell. The paper counts (5 (B-2)!)^2 = 3.6e5: the
+    five lacks its exponent, and the factorial gives the first node one input to choose from where it has two.
+    """
+    ops = ("sep_conv_3x3", "sep_conv_5x5", "avg_pool_3x3", "max_pool_3x3", "skip_connect")  # the strings' order
+    return CellSpace(("normal", "reduce"), nodes, inputs=2, ops=ops, fan_in=2, distinct=False, output="loose")
+
+
+def enas_rnn(nodes: int = 12) -> CellSpace:
+    """ENAS recurrent cell (Pham et al. 2018, section 2.1); state 0 is made of x_t and h_(t-1).
+
+    4^N N! strings, the paper's count. Read literally, node 1 has no choice of input and the others read only
+    nodes: 4^N (N - 1)!, the strings whose later nodes never point at state 0.
+    """
+    ops = ("tanh", "relu", "sigmoid", "identity")  # in the order of the authors' strings
+    return CellSpace(("recurrent",), nodes, inputs=1, ops=ops, fan_in=1, output="loose")
+
+
+def nas_bench_201() -> CellSpace:
+    """The 15,625 cells of NAS-Bench-201: 4 states, an op on each of the 6 edges (Dong & Yang 2020, section 2.1)."""
+    ops = (NONE, "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+    return CellSpace(("cell",), nodes=3, inputs=1, ops=ops, fan_in=None, output="last")

@@ -1,0 +1,121 @@
+"""The stream of a search: one `Step` per update, and the readers that can be put into it.
+
+    for step in tee(search(...), progress(100), jsonl("log.jsonl"), checkpoint("search.pt")): ...
+
+Stop with `break`. Go on with `search(..., after=resume("search.pt"))`: the steps are the same as if it had never stopped.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+
+from naslab import runs
+from naslab.spaces import Tokens
+
+Sink = Callable[["Step"], None]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One update of a searcher: what it tried, what came of it, and all that is needed to go on from here."""
+
+    index: int
+    children: tuple[Tokens, ...]
+    rewards: tuple[float, ...]
+    info: dict[str, float] = field(default_factory=dict)
+    state: dict[str, Any] = field(default_factory=dict, repr=False)  # plain values and tensors
+
+
+def begin(after: Step | None, search: str, generator: torch.Generator) -> tuple[int, dict[str, Any]]:
+    """The first index and the state to go on from: 0 and {} for a new search. Puts the generator where it was."""
+    if after is None:
+        return 0, {}
+    if (found := after.state.get("search")) != search:
+        raise ValueError(f"after: got a step of {found!r}, expected one of {search!r}")
+    generator.set_state(after.state["generator"])
+    return after.index + 1, after.state
+
+
+def best(steps: Iterable[Step]) -> tuple[Tokens, float]:
+    """The child with the highest reward, the first of equals, and its reward."""
+    scored = ((t, r) for step in steps for t, r in zip(step.children, step.rewards, strict=True))
+    return max(scored, key=lambda pair: pair[1])
+
+
+def tee(steps: Iterable[Step], *sinks: Sink) -> Iterator[Step]:
+    """The same steps, each shown to every sink before it is passed on."""
+    for step in steps:
+        for sink in sinks:
+            sink(step)
+        yield step
+
+
+def progress(total: int) -> Sink:
+    """A bar of `total` steps with the best reward so far. The environment variable TQDM_DISABLE=1 hides it."""
+    bar = tqdm(total=total)
+    top = -float("inf")
+
+    def show(step: Step) -> None:
+        nonlocal top
+        top = max(top, *step.rewards)
+        bar.set_postfix(best=f"{top:.3f}", refresh=False)
+        bar.update(step.index + 1 - bar.n)
+        if step.index + 1 == total:
+            bar.close()
+
+    return show
+
+
+def jsonl(path: str | Path) -> Sink:
+    """A log with one line per step, without the state. Lines of steps that are taken again after a resume are dropped."""
+    path = Path(path)
+    opened = False
+
+    def write(step: Step) -> None:
+        nonlocal opened
+        if not opened:
+            kept = [line for line in _lines(path) if json.loads(line)["index"] < step.index]
+            runs.replace(path, "".join(kept).encode())
+            opened = True
+        row = asdict(step)
+        del row["state"]
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    return write
+
+
+def _lines(path: Path) -> list[str]:
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [line for line in lines if line.endswith("\n")]  # a line cut short by a crash is not one
+
+
+def checkpoint(path: str | Path, every: int = 1) -> Sink:
+    """Saves every so many steps, atomically; the checkpoint before stays beside it as `<name>.previous`."""
+
+    def write(step: Step) -> None:
+        if (step.index + 1) % every == 0:
+            runs.save(path, asdict(step))
+
+    return write
+
+
+def resume(path: str | Path) -> Step | None:
+    """The last step saved by `checkpoint`, or None if there is none yet.
+
+    Raises `ValueError` if the file is damaged or not a step; nothing is deleted.
+    """
+    if not Path(path).exists():
+        return None
+    content = runs.load(path)
+    try:
+        return Step(**content)
+    except TypeError:
+        raise ValueError(f"{Path(path).name}: got {sorted(content)}, expected the fields of a Step") from None
