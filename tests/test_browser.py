@@ -1,0 +1,207 @@
+"""The first lessons in a real browser: JupyterLab under Chromium runs all, all goes well, a widget obeys the keyboard.
+
+Screenshots go to build/screenshots/. Set CHROMIUM to a browser that is not found by itself.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+ROOT = Path(__file__).parent.parent
+LESSONS = [path for path in sorted((ROOT / "notebooks").glob("*.ipynb")) if path.stem[:2] in ("00", "01")]
+SHOTS = ROOT / "build" / "screenshots"
+CI = bool(os.environ.get("CI"))
+FLAGS = [
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-gpu",
+    "--disable-sync",
+    "--no-first-run",
+]
+SETTINGS = {
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    "notebook-extension/tracker": {"windowingMode": "none"},  # every cell is in the page, seen or not
+}
+KERNEL_IS_IDLE = """async () => {
+    const app = window.jupyterapp;
+    if (!app) return false;
+    await app.restored;
+    const context = app.shell.currentWidget && app.shell.currentWidget.sessionContext;
+    if (!context) return false;
+    await context.ready;
+    const kernel = context.session && context.session.kernel;
+    return Boolean(kernel) && kernel.connectionStatus === "connected" && kernel.status === "idle";
+}"""
+ALL_CELLS_ARE_DONE = """() => {
+    const prompts = [...document.querySelectorAll(".jp-Notebook .jp-CodeCell")]
+        .filter(cell => cell.querySelector(".cm-content").textContent.trim())
+        .map(cell => cell.querySelector(".jp-InputPrompt").textContent);
+    const failed = document.querySelector("[data-mime-type='application/vnd.jupyter.error']");
+    return failed !== null || prompts.length > 0 && prompts.every(prompt => /\\d/.test(prompt));
+}"""
+
+pytestmark = pytest.mark.slow
+
+
+def chromium() -> str | None:
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
+    mac = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
+    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    return found or (str(mac) if mac.exists() else None)
+
+
+@pytest.fixture(scope="module")
+def browser_page() -> Iterator[Page]:
+    program = chromium()
+    if program is None:
+        remedy = "no Chromium here: install chromium or Google Chrome, or set CHROMIUM to its path"
+        pytest.fail(remedy) if CI else pytest.skip(remedy)
+    flags = [*FLAGS, "--no-sandbox"] if CI or getattr(os, "geteuid", lambda: 1)() == 0 else FLAGS
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, headless=True, args=flags)
+        yield browser.new_page(viewport={"width": 1280, "height": 1400})
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Serves the lessons, without outputs or the user's settings, in JupyterLab; yields the address of lesson {}."""
+    root = tmp_path_factory.mktemp("lab")
+    (root / "notebooks").mkdir()
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        lesson = nbformat.read(path, as_version=4)
+        for cell in lesson.cells:
+            if cell.cell_type == "code":
+                cell.outputs, cell.execution_count = [], None  # so that what is seen was made here
+        nbformat.write(lesson, root / "notebooks" / path.name)
+    for name, values in SETTINGS.items():
+        path = root / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values), encoding="utf-8")
+    own = {
+        "IPYTHONDIR": root / "ipython",
+        "JUPYTER_CONFIG_DIR": root / "config",
+        "JUPYTER_RUNTIME_DIR": root / "runtime",
+        "JUPYTERLAB_SETTINGS_DIR": root / "settings",
+        "JUPYTERLAB_WORKSPACES_DIR": root / "workspaces",
+    }
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    token = secrets.token_hex(16)
+    command = [
+        *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}"),
+        *(
+            "--ServerApp.port_retries=0",
+            f"--IdentityProvider.token={token}",
+            f"--ServerApp.root_dir={root / 'notebooks'}",
+        ),
+        "--LabApp.expose_app_in_browser=True",
+    ]
+    address = f"http://127.0.0.1:{port}"
+    with (root / "lab.log").open("w", encoding="utf-8") as log:
+        environment = os.environ | {name: str(path) for name, path in own.items()}
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            for _ in range(600):
+                assert server.poll() is None, (root / "lab.log").read_text(encoding="utf-8")
+                try:
+                    urllib.request.urlopen(f"{address}/api/status?token={token}", timeout=2).close()
+                    break
+                except OSError:
+                    time.sleep(0.1)
+            yield f"{address}/lab/tree/{{}}?reset&token={token}"
+        finally:
+            server.terminate()
+            try:
+                server.wait(10)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+
+
+def pictures(path: Path) -> int:
+    """How many pictures the lesson's committed outputs hold."""
+    cells = nbformat.read(path, as_version=4).cells
+    outputs = [output for cell in cells if cell.cell_type == "code" for output in cell.outputs]
+    return sum(bool({"image/svg+xml", "image/png"} & set(output.get("data", {}))) for output in outputs)
+
+
+def photograph(page: Page, name: str) -> None:
+    """The whole lesson, a page of the screen at a time, in JupyterLab's light and dark theme."""
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    panel = page.locator(".jp-Notebook .jp-WindowedPanel-outer, .jp-Notebook").last
+    for theme in ("Light", "Dark"):
+        page.evaluate(f"window.jupyterapp.commands.execute('apputils:change-theme', {{theme: 'JupyterLab {theme}'}})")
+        page.locator(f"body[data-jp-theme-light='{str(theme == 'Light').lower()}']").wait_for(
+            state="attached", timeout=20_000
+        )
+        page.wait_for_timeout(500)
+        height, total = panel.evaluate("e => [e.clientHeight, e.scrollHeight]")
+        for number, top in enumerate(range(0, total, max(height - 50, 1)), start=1):
+            panel.evaluate("(e, top) => e.scrollTo(0, top)", top)
+            page.wait_for_timeout(150)
+            page.screenshot(path=SHOTS / f"{name}-{theme.lower()}-{number:02d}.png")
+    page.evaluate("window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Light'})")
+
+
+def run_all(page: Page, address: str) -> None:
+    page.goto(address)
+    page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=90_000)
+    page.wait_for_function(KERNEL_IS_IDLE, timeout=90_000)  # a "Run All" before that is silently dropped
+    for item in ("Run", "Run All Cells"):
+        page.get_by_role("menuitem", name=item, exact=True).click()
+    page.wait_for_function(ALL_CELLS_ARE_DONE, timeout=400_000)
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_the_lesson_runs_in_jupyterlab(path: Path, lab: str, browser_page: Page) -> None:
+    page, errors = browser_page, []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    run_all(page, lab.format(path.name))
+    failed = page.locator(".jp-Notebook [data-mime-type='application/vnd.jupyter.error']")
+    assert failed.count() == 0, failed.first.inner_text()
+    expect(page.locator(".jp-Notebook")).not_to_contain_text("Error displaying widget")
+    expect(page.locator(".jp-Notebook")).not_to_contain_text("Loading widget", timeout=20_000)
+    shown = page.locator(".jp-OutputArea-output img").evaluate_all("all => all.map(e => [e.alt, e.naturalWidth])")
+    assert len(shown) >= pictures(path)
+    assert all(alt and width > 50 for alt, width in shown), shown
+    if path.stem.startswith("01"):
+        work_the_string_explorer(page)
+    photograph(page, path.stem)
+    assert errors == []
+
+
+def work_the_string_explorer(page: Page) -> None:
+    """Every arrow key changes the string and the drawing, and the parameter count with them."""
+    widget = page.locator(".jp-OutputArea-output:has(.noUi-handle)").first
+    handle = widget.locator(".noUi-handle").first
+    seen = []
+    handle.scroll_into_view_if_needed()
+    handle.focus()
+    for key in ("Home", "ArrowRight", "ArrowRight", "ArrowRight"):
+        before = widget.inner_html()
+        handle.press(key)
+        if key != "Home":  # there it may have been
+            page.wait_for_function(
+                "([e, html]) => e.innerHTML !== html", arg=[widget.element_handle(), before], timeout=20_000
+            )
+        page.wait_for_timeout(700)  # string and drawing are two messages
+        text = widget.locator(".widget-html-content").first.inner_text()
+        lines = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+        seen.append((lines["string"], lines["parameters"], widget.locator("svg").first.evaluate("e => e.outerHTML")))
+    strings, counts, drawings = (set(column) for column in zip(*seen, strict=True))
+    assert len(strings) == len(drawings) == 4
+    assert len(counts) > 1

@@ -1,0 +1,100 @@
+"""Training on a device that is not the CPU, without one (see fake_device.py)."""
+
+import ast
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+from fake_device import fake_gpu
+from torch import nn
+
+from naslab import child, data, evaluate, genotypes, spaces
+
+NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+SHAPES = {"fashion": (1, 28, 28), "fashion_14": (1, 14, 14), "fashion_full": (1, 28, 28), "cifar10": (3, 32, 32)}
+
+
+def one_step(build, shape, recipe, device, drop_path=0.0):
+    """One training step and one evaluation of the child; returns all tensors that came of it."""
+    model = build().to(device)
+    optim = torch.optim.SGD(model.parameters(), recipe.lr, recipe.momentum, nesterov=recipe.nesterov)
+    x = torch.randn(recipe.batch_size, *shape, device=device)  # (B, C, H, W)
+    y = torch.randint(0, 10, (recipe.batch_size,), device=device)
+    loss = evaluate.train_step(model, optim, x, y, recipe, drop_path)
+    evaluate.accuracy(model, data.Images(x, y), batch_size=recipe.batch_size)
+    momenta = [s["momentum_buffer"] for s in optim.state.values()]
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    return [loss, *model.state_dict().values(), *momenta, *gradients]
+
+
+DARTS = genotypes.read_darts(genotypes.DARTS_V2)
+MICRO = spaces.enas_micro().sample(torch.Generator().manual_seed(1))
+CHILDREN = {
+    "darts": lambda: child.build(*DARTS, channels=4, cells=5),
+    "auxiliary": lambda: child.build(*DARTS, channels=4, cells=5, auxiliary=True),
+    "micro": lambda: child.build(spaces.enas_micro(), MICRO, channels=4, cells=5),
+    "bench": lambda: child.build(spaces.nas_bench_201(), (0, 1, 2, 3, 4, 3), channels=4, cells=1),
+    "macro": lambda: child.build(spaces.MacroSpace(3), (0, 4, 1, 1, 0, 1), channels=4),
+}
+
+
+@pytest.mark.parametrize("name", CHILDREN)
+def test_training_a_child_leaves_no_tensor_on_the_wrong_device(name):
+    recipe = evaluate.Recipe(batch_size=8, auxiliary_weight=0.4 if name == "auxiliary" else 0.0)
+    with fake_gpu() as device:
+        found = one_step(CHILDREN[name], (3, 32, 32), recipe, device, 0.0 if name == "macro" else 0.2)
+        assert {t.device.type for t in found} == {"lazy"}
+
+
+class Masked(nn.Module):
+    """A child with a mask that somebody left on the CPU."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model, self.mask = model, [torch.ones(8, 10, device="cpu")]  # in a list: `to` does not see it
+
+    def forward(self, x, drop_path=0.0):
+        return self.model(x, drop_path) * self.mask[0]
+
+
+def test_a_planted_cpu_mask_is_caught():
+    with fake_gpu() as device, pytest.raises(RuntimeError, match="device"):
+        one_step(lambda: Masked(CHILDREN["bench"]()), (3, 32, 32), evaluate.Recipe(batch_size=8), device)
+
+
+def gpu_numbers(path):
+    """The gpu profile's numbers, read from the notebook's own call of `runs.start`."""
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "code" and "runs.start(" in cell.source:
+            (call,) = [n for n in ast.walk(ast.parse(cell.source)) if isinstance(n, ast.Call) and n.keywords]
+            return next(ast.literal_eval(k.value) for k in call.keywords if k.arg == "gpu")
+    raise AssertionError(f"{path.name} does not call runs.start")
+
+
+def lesson_00(n):
+    space = spaces.nas_bench_201()
+    return lambda: child.build(space, (3, 3, 1, 0, 4, 3), channels=n["channels"], cells=n["cells"])
+
+
+def lesson_01(n):
+    space = spaces.MacroSpace(n["layers"])
+    tokens = space.sample(torch.Generator().manual_seed(0))
+    return lambda: child.build(space, tokens, channels=n["channels"])
+
+
+LESSONS = {"00": lesson_00, "01": lesson_01}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_the_gpu_profile_of_a_lesson_builds_its_network_and_takes_a_step(path):
+    numbers = gpu_numbers(path)
+    build = LESSONS[path.name[:2]](numbers)
+    recipe = evaluate.Recipe(numbers["epochs"], numbers["batch_size"], numbers["lr"], nesterov=True)
+    with fake_gpu() as device:
+        found = one_step(build, SHAPES[numbers["images"]], recipe, device)
+        assert {t.device.type for t in found} == {"lazy"}
+
+
+def test_every_lesson_is_covered():
+    assert {path.name[:2] for path in NOTEBOOKS} == set(LESSONS)

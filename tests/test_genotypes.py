@@ -1,0 +1,235 @@
+"""Published texts round trip exactly; mutilated ones raise `ValueError` and nothing else."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from naslab import genotypes, spaces
+from naslab.genotypes import (
+    read_darts,
+    read_enas_macro,
+    read_enas_micro,
+    read_enas_rnn,
+    read_nas_bench_201,
+    write_darts,
+    write_enas_macro,
+    write_enas_micro,
+    write_enas_rnn,
+    write_nas_bench_201,
+)
+
+BEST_201 = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|"
+FORMS = {  # name -> read, write, a text
+    "darts v1": (read_darts, write_darts, genotypes.DARTS_V1),
+    "darts v2": (read_darts, write_darts, genotypes.DARTS_V2),
+    "darts v1 rnn": (read_darts, write_darts, genotypes.DARTS_V1_RNN),
+    "darts v2 rnn": (read_darts, write_darts, genotypes.DARTS_V2_RNN),
+    "enas micro": (read_enas_micro, write_enas_micro, genotypes.ENAS_MICRO),
+    "enas macro": (read_enas_macro, write_enas_macro, genotypes.ENAS_MACRO),
+    "enas rnn": (read_enas_rnn, write_enas_rnn, genotypes.ENAS_RNN),
+    "enas rnn, older": (read_enas_rnn, lambda s, t: write_enas_rnn(s, t, older=True), genotypes.ENAS_RNN_OLDER),
+    "nas-bench-201": (read_nas_bench_201, write_nas_bench_201, BEST_201),
+}
+every_form = pytest.mark.parametrize(("read", "write", "text"), FORMS.values(), ids=FORMS.keys())
+FEW = settings(max_examples=60, deadline=None)
+
+
+@every_form
+def test_published_text_round_trips(read, write, text):
+    space, tokens = read(text)
+    assert write(space, tokens) == text
+    assert space.check(tokens) == tokens
+
+
+@pytest.mark.parametrize(
+    ("space", "read", "write"),
+    [
+        (spaces.darts_conv(), read_darts, write_darts),
+        (spaces.darts_conv(2), read_darts, write_darts),
+        (spaces.darts_rnn(), read_darts, write_darts),
+        (spaces.darts_rnn(1), read_darts, write_darts),
+        (spaces.enas_micro(), read_enas_micro, write_enas_micro),
+        (spaces.enas_micro(1), read_enas_micro, write_enas_micro),
+        (spaces.MacroSpace(), read_enas_macro, write_enas_macro),
+        (spaces.MacroSpace(1), read_enas_macro, write_enas_macro),
+        (spaces.enas_rnn(), read_enas_rnn, write_enas_rnn),
+        (spaces.nas_bench_201(), read_nas_bench_201, write_nas_bench_201),
+    ],
+)
+def test_tokens_round_trip(space, read, write):
+    generator = torch.Generator().manual_seed(0)
+    for tokens in [space.sample(generator) for _ in range(25)]:
+        assert read(write(space, tokens)) == (space, tokens)
+
+
+@every_form
+def test_white_space_has_no_meaning(read, write, text):
+    spaced = text.replace(" ", "\n\t ").replace(",", " , ").replace("|", " | ").replace("[", "[ ")
+    assert read(f"\n {spaced} ") == read(text)
+
+
+def test_darts_v2_by_hand():
+    space, tokens = read_darts(genotypes.DARTS_V2)
+    assert space == spaces.darts_conv(4)
+    pairs = space.pairs(tokens)
+    assert pairs["normal"][3] == ((0, "skip_connect"), (2, "dil_conv_3x3"))  # the last node: states 0 and 2
+    assert pairs["reduce"][1] == ((2, "skip_connect"), (1, "max_pool_3x3"))
+
+
+def test_darts_concat_as_list_or_range():
+    ranges = genotypes.DARTS_V2.replace("[2, 3, 4, 5]", "range(2, 6)")
+    assert read_darts(ranges) == read_darts(genotypes.DARTS_V2)
+    lists = genotypes.DARTS_V2_RNN.replace("range(1, 9)", "[1, 2, 3, 4, 5, 6, 7, 8]")
+    assert read_darts(lists) == read_darts(genotypes.DARTS_V2_RNN)
+    loose = genotypes.DARTS_V2.replace("'", '"').replace("5])", "5,],)")
+    assert read_darts(loose) == read_darts(genotypes.DARTS_V2)
+
+
+def test_enas_micro_by_hand():
+    space, tokens = read_enas_micro(genotypes.ENAS_MICRO)
+    assert space == spaces.enas_micro(5)
+    assert space.pairs(tokens)["normal"][0] == ((0, "avg_pool_3x3"), (0, "sep_conv_3x3"))
+    assert space.pairs(tokens)["reduce"][2] == ((1, "sep_conv_5x5"), (3, "sep_conv_5x5"))
+    assert read_enas_micro(genotypes.ENAS_MICRO.replace("\n", " ")) == (space, tokens)  # as the scripts pass it
+
+
+def test_enas_macro_by_hand():
+    space, tokens = read_enas_macro("0\n3 0\n5 1 1")
+    assert space == spaces.MacroSpace(3)
+    chosen = {d.name: d.options[t] for d, t in zip(space.decisions, tokens, strict=True)}
+    assert [chosen[f"{i}.op"] for i in range(3)] == ["conv_3x3", "sep_conv_5x5", "max_pool_3x3"]
+    assert [chosen[k] for k in ("1.skip.0", "2.skip.0", "2.skip.1")] == [0, 1, 1]
+    assert read_enas_macro(genotypes.ENAS_MACRO)[0] == spaces.MacroSpace(24)
+
+
+def test_enas_writes_the_darts_cell():
+    """The ENAS authors' language-model code names DARTS's recurrent cell in its own form."""
+    enas, tokens = read_enas_rnn("0 2 1 1 1 1 1 3 2 0 5 2 3 0 5 1")
+    darts, same = read_darts(genotypes.DARTS_V2_RNN)
+    assert enas.pairs(tokens) == darts.pairs(same)
+
+
+def test_enas_rnn_two_forms_of_one_cell():
+    space, tokens = read_enas_rnn(genotypes.ENAS_RNN_OLDER)
+    assert space == spaces.enas_rnn(12)
+    pairs = [node[0] for node in space.pairs(tokens)["recurrent"]]
+    assert pairs[:4] == [(0, "tanh"), (1, "tanh"), (2, "relu"), (3, "relu")]  # "0", "0 0", "1 1", "2 1"
+    assert read_enas_rnn(write_enas_rnn(space, tokens)) == (space, tokens)
+    eight, published = read_enas_rnn(genotypes.ENAS_RNN)
+    assert eight == spaces.enas_rnn(8)
+    assert read_enas_rnn(write_enas_rnn(eight, published, older=True)) == (eight, published)
+
+
+def test_older_form_cannot_name_state_0():
+    with pytest.raises(ValueError, match=r"recurrent\.2\.0\.input: got 0"):
+        write_enas_rnn(spaces.enas_rnn(2), (0, 0, 0, 1), older=True)
+
+
+def test_nas_bench_201_in_the_order_of_its_table():
+    found = [write_nas_bench_201(spaces.nas_bench_201(), t) for t in [(0,) * 6, (0, 1, 2, 3, 4, 0)]]
+    assert found[0] == "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
+    assert found[1] == "|none~0|+|skip_connect~0|nor_conv_1x1~1|+|nor_conv_3x3~0|avg_pool_3x3~1|none~2|"
+
+
+V2 = genotypes.DARTS_V2
+ONE_NODE = "reduce=[('max_pool_3x3', 0), ('max_pool_3x3', 1)], reduce_concat=[2])"
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "message"),
+    [
+        (read_darts, "", r"character 0: got the end"),
+        (read_darts, "  Genotip()", r"character 2: got 'Genotip\(\)'"),
+        (read_darts, V2[:-1], rf"character {len(V2) - 1}: got the end, expected '\)'"),
+        (read_darts, V2 + " x", rf"character {len(V2) + 1}: got 'x', expected the end"),
+        (read_darts, "__import__('os')", r"character 0"),
+        (read_darts, V2.replace("dil_conv_3x3", "dil_conv_7x7"), r"normal\.5.*dil_conv_7x7"),
+        (read_darts, V2.replace("dil_conv_3x3", "none"), r"normal\.5.*none"),
+        (read_darts, V2.replace("_3x3', 2)]", "_3x3', 7)]"), r"normal\.5\.1\.input: token 7"),
+        (read_darts, V2.replace("_3x3', 2)]", "_3x3', 0)]"), r"normal\.5\.1\.input: token 0"),
+        (read_darts, V2.replace("_3x3', 2)]", "_3x3', -1)]"), rf"character {V2.index('2)]')}: got '-1\)"),
+        (read_darts, V2.replace(", ('dil_conv_3x3', 2)]", "]"), r"character 16: normal has 7 pairs"),
+        (read_darts, V2.replace("('skip_connect', 0), ('dil_conv_3x3', 2)]", "]"), r"concat is \[2, 3, 4, 5\]"),
+        (read_darts, V2.replace("5])", "6])"), r"character 4\d\d: reduce_concat is \[2, 3, 4, 6\]"),
+        (read_darts, V2.replace("[2, 3, 4, 5]", "range(0, 999999999)"), r"normal_concat is range\(0, 999999999\)"),
+        (read_darts, "Genotype(normal=[], normal_concat=[])", r"character 16: normal has 0 pairs"),
+        (read_darts, V2.split("reduce=")[0] + ONE_NODE, r"character \d+: reduce has 1 nodes, normal has 4"),
+        (read_darts, V2.replace("reduce=", "reuse="), r"expected 'reduce='"),
+        (read_enas_micro, "0 2 x", r"character 4: got 'x'"),
+        (read_enas_micro, "", r"got 0 numbers"),
+        (read_enas_micro, "0 1 0 1 0 1 0", r"got 7 numbers"),
+        (read_enas_micro, "0 1 0 1 0 1 2 1", r"reduce\.2\.1\.input: token 2"),
+        (read_enas_macro, "0 1", r"got 2 numbers"),
+        (read_enas_macro, "0 1 2", r"1\.skip\.0: token 2"),
+        (read_enas_macro, "", r"got 0 numbers"),
+        (read_enas_rnn, "", r"no numbers"),
+        (read_enas_rnn, "0 4", r"recurrent\.1\.0\.op: token 4"),
+        (read_enas_rnn, "4", r"recurrent\.1\.0\.op: token 4"),
+        (read_enas_rnn, "0 1 0", r"recurrent\.2\.0\.input: token 2"),
+        (read_enas_rnn, "1.5 2", r"character 0: got '1.5 2'"),
+        (read_nas_bench_201, BEST_201[:-1], r"character 94: got the end"),
+        (read_nas_bench_201, BEST_201.replace("1x1~2", "1x1~1"), r"character 93: got '1\|', expected input 2"),
+        (read_nas_bench_201, BEST_201.replace("skip_connect", "skip"), r"cell\.3.*skip"),
+        (read_nas_bench_201, None, r"text: got NoneType"),
+    ],
+)
+def test_errors_point_at_the_place(read, text, message):
+    with pytest.raises(ValueError, match=message):
+        read(text)
+
+
+def only_value_error(read, write, text):
+    try:
+        space, tokens = read(text)
+    except ValueError as error:
+        assert str(error)
+        return
+    assert space.check(tokens) == tokens
+    if write is not None:
+        assert read(write(space, tokens)) == (space, tokens)
+
+
+@every_form
+@FEW
+@given(data=st.data())
+def test_mutations_raise_only_value_error(read, write, text, data):
+    alphabet = st.sampled_from([*"()[]{}=,'\"|+~ \n\\0123456789-._eE", "sep_conv_3x3", "range(", "9" * 30, "٣", "None"])
+    for _ in range(data.draw(st.integers(1, 3))):
+        start = data.draw(st.integers(0, len(text)))
+        stop = data.draw(st.integers(start, min(len(text), start + 12)))
+        text = text[:start] + "".join(data.draw(st.lists(alphabet, max_size=3))) + text[stop:]
+    only_value_error(read, None if "rnn" in read.__name__ else write, text)
+
+
+@every_form
+@FEW
+@given(bad=st.text() | st.text("0123456789 \n", max_size=40) | st.none() | st.integers() | st.binary())
+def test_garbage_raises_only_value_error(read, write, text, bad):
+    only_value_error(read, None if "rnn" in read.__name__ else write, bad)
+
+
+@pytest.mark.parametrize("text", ["(" * 100_000, "Genotype(" + "[" * 100_000, "9" * 100_000, "|" * 100_000, "\0"])
+def test_nesting_and_length_are_harmless(text):
+    for read, _, _ in FORMS.values():
+        with pytest.raises(ValueError, match=r"character \d|text: got"):
+            read(text)
+
+
+@pytest.mark.parametrize(
+    "write", [write_darts, write_enas_micro, write_enas_macro, write_enas_rnn, write_nas_bench_201]
+)
+def test_writers_refuse_other_spaces_and_bad_tokens(write):
+    other = spaces.CellSpace(("a",), nodes=1, inputs=1, ops=("x",), fan_in=1)
+    for space in (other, spaces.TreeSpace(), spaces.MacroSpace(2, ops=("conv_3x3",)), None):
+        with pytest.raises(ValueError, match="space: got"):
+            write(space, (0, 0))
+    own = {
+        write_darts: spaces.darts_conv(),
+        write_enas_micro: spaces.enas_micro(),
+        write_enas_macro: spaces.MacroSpace(),
+        write_enas_rnn: spaces.enas_rnn(),
+        write_nas_bench_201: spaces.nas_bench_201(),
+    }[write]
+    with pytest.raises(ValueError):
+        write(own, (9,) * len(own.decisions))

@@ -1,0 +1,250 @@
+"""The checkout: style and types, pins that agree, the Makefile's first words, Binder, and a wheel that stands alone."""
+
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import tomllib
+import venv
+import zipfile
+from importlib.metadata import version
+from pathlib import Path
+
+import binder_environment
+import prerequisites
+import pytest
+import yaml
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+CONSTRAINTS = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+EXTRAS = set(PROJECT["optional-dependencies"])
+HERE = {name: str(value) for name, value in default_environment().items()}
+
+
+def run(*command: str | Path, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, cwd=cwd, env=os.environ | environment, capture_output=True, text=True, check=False, timeout=600
+    )
+
+
+def in_venv(name: str) -> Path:
+    return Path(sys.executable).with_name(name)
+
+
+@pytest.mark.parametrize("command", ["ruff check", "ruff format --check", "mypy"])
+def test_lint(command: str) -> None:
+    done = run(sys.executable, "-m", *command.split())
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_requirement_is_pinned_at_what_is_installed() -> None:
+    pins = binder_environment.pins(CONSTRAINTS, HERE)
+    needed = binder_environment.closure("naslab", EXTRAS, HERE)
+    assert not needed - set(pins)
+    differ = {}
+    for name in sorted(needed):
+        if (installed := version(name).partition("+")[0]) != pins[name]:
+            differ[name] = (installed, pins[name])
+    assert not differ, "installed, pinned: run `make test`, which installs with constraints.txt"
+
+
+def test_constraints_name_versions_and_nothing_else() -> None:
+    assert binder_environment.pins(CONSTRAINTS, HERE)["torch"] == "2.13.0"
+    for line in CONSTRAINTS.splitlines():
+        if not line.startswith("#"):
+            (pin,) = Requirement(line).specifier
+            assert pin.operator == "==" and "+" not in pin.version, line
+
+
+@pytest.mark.parametrize("python", ["3.11.0", "3.12.0", "3.13.0", "3.14.0"])
+@pytest.mark.parametrize(
+    "system", [("linux", "posix", "Linux"), ("darwin", "posix", "Darwin"), ("win32", "nt", "Windows")]
+)
+def test_constraints_cover_other_pythons_and_systems(python: str, system: tuple[str, str, str]) -> None:
+    there = HERE | dict(zip(("sys_platform", "os_name", "platform_system"), system, strict=True))
+    there |= {"python_full_version": python, "python_version": python.rpartition(".")[0]}
+    pins = binder_environment.pins(CONSTRAINTS, there)
+    direct = [
+        Requirement(line)
+        for lines in (PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())
+        for line in lines
+    ]
+    for requirement in direct:
+        assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement
+    expected = {"darwin": "appnope", "win32": "colorama", "linux": "nvidia-cublas"}[system[0]]
+    assert expected in pins
+
+
+def test_a_test_package_is_not_needed_to_read() -> None:
+    needed = binder_environment.closure("naslab", set(), HERE)
+    assert {"torch", "jupyterlab", "papermill"} <= needed
+    assert not needed & {"pytest", "mypy", "playwright", "ruff"}
+
+
+def test_conda_environment_installs_what_make_installs() -> None:
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    assert conda["channels"] == ["conda-forge", "nodefaults"]
+    *packages, pip = conda["dependencies"]
+    assert packages == ["python=3.11", "pip"]
+    assert pip == {"pip": ["-c constraints.txt", f"-e .[{','.join(sorted(EXTRAS, reverse=True))}]"]}
+
+
+def test_binder_environment_agrees_with_constraints_and_pyproject() -> None:
+    text = (ROOT / "binder" / "environment.yml").read_text(encoding="utf-8")
+    pins = binder_environment.pins(CONSTRAINTS, binder_environment.BINDER)
+    binder = yaml.safe_load(text)
+    *packages, pip = binder["dependencies"]
+    assert packages == ["python=3.11", "pip"]
+    index, *lines = pip["pip"]
+    assert index == "--extra-index-url https://download.pytorch.org/whl/cpu"
+    listed = dict(line.split("==") for line in lines)
+    assert listed.pop("torch") == pins["torch"] + "+cpu"
+    assert listed.items() <= pins.items()
+    direct = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
+    assert direct | {"notebook"} <= {"torch", *listed}
+    if sys.platform == "linux":
+        assert text == binder_environment.render(), "run `make constraints`"
+
+
+def test_binder_scripts() -> None:
+    post_build, start = (ROOT / "binder" / name for name in ("postBuild", "start"))
+    if os.name == "posix":
+        assert all(path.stat().st_mode & stat.S_IXUSR for path in (post_build, start, ROOT / ".ci" / "run"))
+    assert post_build.read_text(encoding="utf-8").splitlines()[:2] == ["#!/bin/bash", "set -e"]
+    assert "--no-deps" in post_build.read_text(encoding="utf-8")
+    done = run("bash", start, sys.executable, "-c", "import os, sys; print(os.environ['OMP_NUM_THREADS']); sys.exit(7)")
+    assert (done.stdout, done.returncode) == ("1\n", 7)
+
+
+def dockerfile(root: Path) -> str:
+    done = run(in_venv("jupyter-repo2docker"), "--no-build", "--debug", ".", cwd=root)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_binder_installs_before_it_copies_the_repository(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "binder", tmp_path / "binder")
+    text = dockerfile(tmp_path)
+    steps = [
+        "COPY --chown=0:0 src/binder/environment.yml",
+        "env update",
+        "COPY --chown=0:0 src/ ",
+        "RUN ./binder/postBuild",
+    ]
+    steps = [re.sub(r"--chown=\S+", "--chown=", step) for step in steps]
+    text = re.sub(r"--chown=\S+", "--chown=", text)
+    places = [text.index(step) for step in steps]
+    assert places == sorted(places)
+    assert "/binder/start" in text
+
+    # a local file among the requirements is what would defeat it
+    environment = tmp_path / "binder" / "environment.yml"
+    environment.write_text(environment.read_text(encoding="utf-8") + "      - -e .\n", encoding="utf-8")
+    slow = re.sub(r"--chown=\S+", "--chown=", dockerfile(tmp_path))
+    assert slow.index("env update") > slow.index("COPY --chown= src/ ")
+
+
+def test_repo2docker_takes_the_binder_folder_of_this_checkout() -> None:
+    assert 'env update -p ${NB_PYTHON_PREFIX} --file "binder/environment.yml"' in dockerfile(ROOT)
+
+
+@pytest.mark.parametrize(
+    ("python", "absent", "expected"),
+    [
+        ((3, 10), (), "Python 3.11 or newer is needed and this is 3.10"),
+        ((3, 11), ("venv",), "no 'venv' module. On Debian and Ubuntu: sudo apt-get install python3.11-venv"),
+        ((3, 12), ("ensurepip",), "no 'ensurepip' module. On Debian and Ubuntu: sudo apt-get install python3.12-venv"),
+        ((3, 13), (), None),
+    ],
+)
+def test_a_missing_prerequisite_gets_one_line(
+    python: tuple[int, int], absent: tuple[str, ...], expected: str | None
+) -> None:
+    def find(name: str) -> None:
+        if name in absent:
+            raise ImportError(name)
+
+    message = prerequisites.missing(python, find)
+    assert message is None if expected is None else expected in message and "\n" not in message
+
+
+needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+
+
+@needs_make
+def test_make_without_python_says_so_in_one_line(tmp_path: Path) -> None:
+    done = run("make", "run", "PYTHON=python9.9", f"VENV={tmp_path / 'venv'}")
+    assert done.returncode != 0
+    assert done.stderr.splitlines()[0].startswith("naslab: there is no 'python9.9' here. Install Python 3.11 or newer")
+    assert not (tmp_path / "venv").exists()
+
+
+@needs_make
+def test_make_with_an_old_python_says_so_before_it_builds_anything(tmp_path: Path) -> None:
+    old = tmp_path / "python-old"
+    script = "import sys; sys.version_info = (3, 9, 2); sys.argv = sys.argv[1:]; exec(open(sys.argv[0]).read())"
+    old.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{script}" "$@"\n', encoding="utf-8")
+    old.chmod(0o755)
+    done = run("make", "run", f"PYTHON={old}", f"VENV={tmp_path / 'venv'}")
+    assert done.returncode != 0
+    assert done.stderr.splitlines()[0].startswith("naslab: Python 3.11 or newer is needed and this is 3.9.")
+    assert not (tmp_path / "venv").exists()
+
+
+@needs_make
+def test_make_run_passes_its_variables_through() -> None:
+    done = run("make", "-n", "-o", ".venv/ready", "run", "PROFILE=full", "DEVICE=cuda", "ONLY=03", "RECORD=1")
+    assert " ".join(done.stdout.replace("\\\n", " ").split()).endswith(
+        "tools/run_notebooks.py --profile full --device cuda --only 03 --record"
+    )
+
+
+SEARCH = """
+import torch, naslab
+from naslab import data, steps, tables
+from naslab.search import random_search
+assert len(data.fashion().train) > 1000 and len(data.pride_and_prejudice().train) > 100_000
+table = tables.nas_bench_201()
+config, generator = random_search.Config(updates=20), torch.Generator().manual_seed(0)
+found = list(random_search.search(table.space, table.accuracy, config, generator))
+print(len(found), steps.best(found)[1], naslab.__file__)
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    done = run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, ROOT)
+    assert done.returncode == 0, done.stderr
+    (found,) = folder.glob("*.whl")
+    return found
+
+
+def test_the_wheel_carries_the_assets_and_nothing_else(wheel: Path) -> None:
+    files = {name for name in zipfile.ZipFile(wheel).namelist() if not name.startswith("naslab-")}
+    here = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "naslab").rglob("*")
+        if path.is_file() and path.suffix != ".pyc"
+    }
+    assert files == here
+    assert any(name.startswith("naslab/assets/") and name.endswith(".npz") for name in files)
+    assert wheel.stat().st_size < 8e6
+
+
+@pytest.mark.slow
+def test_the_wheel_runs_a_search_in_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
+    venv.create(tmp_path / "venv", with_pip=True)
+    (python,) = [path for path in (tmp_path / "venv").glob("*/python*") if path.stem == "python"]
+    install = run(python, "-m", "pip", "install", "--quiet", "--no-compile", "-c", ROOT / "constraints.txt", wheel)
+    assert install.returncode == 0, install.stderr
+    done = run(python, "-c", SEARCH, cwd=tmp_path, PYTHONPATH="")
+    assert done.returncode == 0, done.stderr
+    *numbers, place = done.stdout.split()
+    assert [float(n) for n in numbers] == pytest.approx([20, 91], abs=5) and Path(place).is_relative_to(tmp_path)

@@ -1,0 +1,139 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from naslab import spaces, steps
+from naslab.search import evolution, random_search
+from naslab.steps import Step, begin, best, checkpoint, jsonl, progress, resume, tee
+
+SPACE = spaces.MacroSpace(layers=4)
+
+
+def ones(tokens):
+    return sum(tokens) / 7
+
+
+def run(search, updates, after=None):
+    config = search.Config(updates=updates, **({"population": 4, "sample": 2} if search is evolution else {}))
+    return list(search.search(SPACE, ones, config, torch.Generator().manual_seed(3), after=after))
+
+
+@pytest.mark.parametrize("search", [random_search, evolution])
+@pytest.mark.parametrize("stop", [1, 3, 5, 11])
+def test_resumed_equals_uninterrupted(search, stop, tmp_path):
+    whole = run(search, 12)
+    for step in tee(run(search, stop), checkpoint(tmp_path / "s.pt")):
+        pass
+    rest = run(search, 12, after=resume(tmp_path / "s.pt"))
+    assert [step.index for step in rest] == list(range(stop, 12))
+    assert [(s.children, s.rewards) for s in rest] == [(s.children, s.rewards) for s in whole[stop:]]
+
+
+def test_a_step_kept_from_the_middle_still_resumes():
+    whole = run(evolution, 12)  # all steps live at once: their states must not share what later steps change
+    assert [s.children for s in run(evolution, 12, after=whole[6])] == [s.children for s in whole[7:]]
+
+
+def test_begin_refuses_another_search():
+    with pytest.raises(ValueError, match="got a step of 'evolution', expected one of 'random_search'"):
+        run(random_search, 12, after=run(evolution, 2)[-1])
+    assert begin(None, "x", torch.Generator()) == (0, {})
+
+
+def test_best_is_the_first_of_equals():
+    found = best([Step(0, ((1,), (2,)), (0.5, 0.7)), Step(1, ((3,),), (0.7,))])
+    assert found == ((2,), 0.7)
+
+
+def test_sinks_see_every_step_before_it_is_passed_on(tmp_path):
+    seen = []
+    for step in tee(run(random_search, 5), seen.append, progress(5), jsonl(tmp_path / "log.jsonl")):
+        assert seen[-1] is step
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [row["index"] for row in rows] == [0, 1, 2, 3, 4]
+    assert all("state" not in row and len(row["rewards"]) == 1 for row in rows)
+
+
+def test_the_log_has_every_step_once_after_a_crash(tmp_path):
+    log = tmp_path / "log.jsonl"
+    for _ in tee(run(random_search, 5), jsonl(log)):
+        pass
+    with log.open("a") as file:
+        file.write('{"index": 5, "child')  # killed while writing
+    for _ in tee(run(random_search, 8, after=run(random_search, 4)[-1]), jsonl(log)):  # checkpoint older than the log
+        pass
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [row["index"] for row in rows] == list(range(8))
+    assert [tuple(row["children"][0]) for row in rows] == [s.children[0] for s in run(random_search, 8)]
+
+
+def test_resume_without_a_file_starts_anew(tmp_path):
+    assert resume(tmp_path / "none.pt") is None
+
+
+CHILD = """
+import sys, time, torch
+from naslab import spaces
+from naslab.search import evolution
+from naslab.steps import checkpoint, jsonl, resume, tee
+def slow(tokens):
+    time.sleep(0.002)
+    return sum(tokens) / 7
+path, log = sys.argv[1:3]
+steps = evolution.search(spaces.MacroSpace(layers=4), slow, evolution.Config(updates=60, population=5, sample=3),
+                         torch.Generator().manual_seed(8), after=resume(path))
+print("started", flush=True)
+for step in tee(steps, jsonl(log), checkpoint(path)):
+    pass
+"""
+
+
+def test_killed_at_any_moment_and_resumed_equals_uninterrupted(tmp_path):
+    def start(name):
+        command = [sys.executable, "-c", CHILD, str(tmp_path / f"{name}.pt"), str(tmp_path / f"{name}.jsonl")]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+    assert start("whole").wait(60) == 0
+    kills = 0
+    for delay in (0.0, 0.02, 0.05, 0.03, 0.07):
+        process = start("broken")
+        process.stdout.readline()
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
+        kills += process.wait(60) != 0
+        if (tmp_path / "broken.pt").exists():
+            assert resume(tmp_path / "broken.pt").index < 60  # never damaged
+    assert kills >= 3
+    assert start("broken").wait(60) == 0
+    assert (tmp_path / "broken.jsonl").read_text() == (tmp_path / "whole.jsonl").read_text()
+    ends = [resume(tmp_path / f"{name}.pt") for name in ("whole", "broken")]
+    assert ends[0].state["population"] == ends[1].state["population"]
+    assert torch.equal(ends[0].state["generator"], ends[1].state["generator"])
+
+
+def test_a_truncated_checkpoint_is_refused_and_the_one_before_it_is_there(tmp_path):
+    path = tmp_path / "s.pt"
+    for _ in tee(run(evolution, 6), checkpoint(path)):
+        pass
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match=r"s\.pt: damaged .* the checkpoint before it is s\.pt\.previous"):
+        resume(path)
+    assert path.exists()
+    previous = resume(tmp_path / "s.pt.previous")
+    assert previous.index == 4
+    # a new search at the same path must not push the good file out with the damaged one
+    next(tee(run(evolution, 1), checkpoint(path)))
+    assert resume(tmp_path / "s.pt.previous").index == 4
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path):
+    steps.runs.save(tmp_path / "s.pt", {"something": 1})
+    with pytest.raises(ValueError, match=r"got \['something'\], expected the fields of a Step"):
+        resume(tmp_path / "s.pt")

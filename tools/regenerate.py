@@ -1,0 +1,141 @@
+"""Executes the notebooks as committed and stores their outputs in place, cleaned of all that differs from run to run.
+
+A notebook whose execution fails, or whose outputs name a path of this machine, is left as it was; the exit code tells.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from course_table import write
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, DeadKernelError
+from run_notebooks import ONE_THREAD, ROOT, notebooks
+from tqdm import tqdm
+from traitlets.config import Config
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+CELL_METADATA = ("tags", "jupyter", "naslab")  # what survives cleaning
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+LANGUAGE = {"file_extension": ".py", "mimetype": "text/x-python", "name": "python", "pygments_lexer": "ipython3"}
+TEMPORARY = re.compile(r"ipykernel_\d+")
+
+
+def execute(notebook: Any, folder: Path) -> Any:
+    """A copy of the notebook with fresh outputs, run in `folder` by a kernel of this environment."""
+    fresh = copy.deepcopy(notebook)
+    client = NotebookClient(
+        fresh,
+        timeout=None,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(folder)}},
+        record_timing=False,
+        config=Config({"KernelManager": {"transport_encryption": "auto"}}),
+        store_widget_state=False,
+    )
+    client.execute(env=os.environ | ONE_THREAD)
+    return fresh
+
+
+def clean(notebook: Any) -> Any:
+    """A copy without timings, paths, versions, widget state or random ids; `clean(clean(n)) == clean(n)`."""
+    tidy = copy.deepcopy(notebook)
+    own = tidy.metadata.get("naslab")
+    tidy.metadata = nbformat.from_dict(
+        {"kernelspec": KERNEL, "language_info": LANGUAGE} | ({"naslab": own} if own else {})
+    )
+    tidy.nbformat, tidy.nbformat_minor = 4, 5
+    seen: set[str] = set()
+    views: dict[str, str] = {}  # widget models, numbered in order of appearance
+    for number, cell in enumerate(tidy.cells):
+        if cell.get("id") is None or cell.id in seen:
+            cell.id = f"cell-{number:03d}"
+        seen.add(cell.id)
+        cell.metadata = nbformat.from_dict({key: cell.metadata[key] for key in CELL_METADATA if cell.metadata.get(key)})
+        if cell.cell_type != "code":
+            continue
+        for output in cell.outputs:
+            output.pop("transient", None)
+            if WIDGET in output.get("data", {}):
+                view = output.data[WIDGET]
+                view["model_id"] = views.setdefault(view["model_id"], f"{len(views):032x}")
+    return tidy
+
+
+def strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for inner in value.values():
+            yield from strings(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from strings(inner)
+
+
+def machine_paths() -> tuple[str, ...]:
+    """Folders that no committed output may name."""
+    found = {str(ROOT), sys.prefix, sys.base_prefix, str(Path.home()), tempfile.gettempdir()}
+    return tuple(sorted(path for path in found if len(path) > 3 and path not in ("/usr", "/usr/local")))
+
+
+def leaks(notebook: Any, paths: tuple[str, ...]) -> list[str]:
+    """What a committed notebook must not hold: folders of one machine, the kernel's temporary names, errors."""
+    found = []
+    for number, cell in enumerate((c for c in notebook.cells if c.cell_type == "code"), start=1):
+        for output in cell.outputs:
+            text = "\n".join(strings(output))
+            found += [f"code cell {number}: its output names {path}" for path in paths if path in text]
+            if TEMPORARY.search(text):
+                found.append(f"code cell {number}: its output names a file of the kernel (a warning?)")
+            if output.output_type == "error":
+                found.append(f"code cell {number}: {output.ename}: {output.evalue}")
+    return found
+
+
+def regenerate(path: Path) -> list[str]:
+    """Re-executes one notebook; writes it if it can be committed, else returns why not."""
+    notebook = nbformat.read(path, as_version=4)
+    try:
+        fresh = clean(execute(notebook, path.parent))
+    except CellExecutionError as error:
+        return [f"{error.ename}: {error.evalue}"]
+    except DeadKernelError as error:
+        return [str(error)]
+    problems = leaks(fresh, machine_paths())
+    if not problems:
+        nbformat.validate(fresh)
+        write(path, nbformat.writes(fresh).rstrip("\n") + "\n")
+    return problems
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", metavar="NN", help="number, or beginning of a notebook's name")
+    parser.add_argument("--folder", type=Path, default=ROOT / "notebooks")
+    args = parser.parse_args(argv)
+    try:
+        paths = notebooks(args.folder, args.only)
+    except ValueError as error:
+        parser.error(str(error))
+    problems = []
+    with tqdm(paths, unit="notebook", disable=None) as bar:
+        for path in bar:
+            bar.set_description(path.stem)
+            problems += [f"{path.name}: left as it was: {problem}" for problem in regenerate(path)]
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return bool(problems)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
