@@ -1,0 +1,72 @@
+# Needs make and Python 3.11 or newer; everything else goes into $(VENV).
+#
+#   make run          every notebook headless into build/      PROFILE=full DEVICE=cuda ONLY=03 TIME_FACTOR=4 RECORD=1
+#   make test         lint, unit tests, nbval, papermill, browser, Binder      ARGS="-m 'not slow'"
+#   make lab          JupyterLab at lesson 00
+#   make regenerate   re-executes the notebooks in place                       ONLY=03
+#   make lint         ruff, import-linter, mypy
+#   make constraints  pins again after pyproject.toml changed                  UPGRADE=pytest
+#   make clean        removes build/ and caches, not $(VENV)
+#
+# torch: `make run` takes what pip gives: CPU on macOS and Windows, a CUDA build of several GB on Linux. CPU only, 200 MB:
+#   make run TORCH_INDEX=https://download.pytorch.org/whl/cpu        (another CUDA: .../whl/cu126)
+
+PYTHON ?= python3
+VENV ?= .venv
+PROFILE ?= quick
+TIME_FACTOR ?= 1
+LAB ?= notebooks/00_start_here.ipynb
+
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+       $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+
+# Two threads on two busy cores can be 20 times slower than one.
+export OMP_NUM_THREADS ?= 1
+export MKL_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+export TIME_FACTOR
+
+.PHONY: run test lab regenerate lint constraints clean
+
+run: $(VENV)/ready
+	@$(BIN)/python tools/run_notebooks.py --profile $(PROFILE) $(if $(DEVICE),--device $(DEVICE)) \
+	    $(if $(ONLY),--only $(ONLY)) $(if $(RECORD),--record)
+
+test: $(VENV)/ready-test
+	@$(BIN)/python -m pytest $(ARGS)
+
+lab: $(VENV)/ready
+	@$(BIN)/python -m jupyterlab $(LAB)
+
+regenerate: $(VENV)/ready
+	@$(BIN)/python tools/regenerate.py $(if $(ONLY),--only $(ONLY))
+
+lint: $(VENV)/ready-test
+	$(BIN)/python -m ruff check
+	$(BIN)/python -m ruff format --check
+	$(BIN)/lint-imports
+	$(BIN)/python -m mypy
+
+constraints: $(VENV)/ready-test
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --extra test --extra binder \
+	    $(if $(UPGRADE),--upgrade-package $(UPGRADE)) --no-annotate --custom-compile-command "make constraints" \
+	    --output-file constraints.txt pyproject.toml
+	$(BIN)/python tools/binder_environment.py
+
+clean:
+	rm -rf build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+
+$(VENV)/ready: pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "naslab: there is no '$(PYTHON)' here. Install Python 3.11 or newer," \
+	    "or say where it is: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@test -x $(BIN)/python || { $(PYTHON) tools/prerequisites.py && $(PYTHON) -m venv $(VENV); }
+	@echo "Installing the course into $(VENV) (a few minutes the first time)"
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/ready-test: $(VENV)/ready
+	@echo "Installing the test tools into $(VENV)"
+	@$(PIP) --editable '.[test,binder]'
+	@touch $@
