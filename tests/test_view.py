@@ -66,6 +66,7 @@ def all_pictures():
         "points": view.points({"all": (y[0], y[1]), "some": (y[1], y[2]), "best": (3.0, 4.0)}, **words),
         "many": view.points({"all": (rng.random(600), rng.random(600))}, **words),
         "bars": view.bars(["one", "two"], [1.0, 2.0], [0.1, 0.2], ylabel="accuracy (%)", **named),
+        "histogram": view.histogram(y[0], [0, 4, 8, 12], marks={"here": 5.0, "there": 7.0}, **words),
         "heatmap": view.heatmap(y[:, :4], ["r0", "r1", "r2"], ["c0", "c1", "c2", "c3"], **named),
         "large": view.heatmap(rng.random((15, 15)), [*map(str, range(15))], [*map(str, range(15))], **named),
         "images": view.images(rng.random((3, 1, 8, 8)), ["a", "b", "c"], **named),
@@ -295,6 +296,7 @@ def test_plots_write_the_words_and_numbers(pictures):
     assert {"a", "b", "best", "steps", "accuracy (%)"} <= set(texts(pictures["curves"]))
     assert {"all", "some", "best"} <= set(texts(pictures["points"]))
     assert {"one", "two", "1", "2"} <= set(texts(pictures["bars"]))
+    assert {"here", "there", "steps"} <= set(texts(pictures["histogram"]))
     assert {"r0", "c3"} <= set(texts(pictures["heatmap"]))
     assert {"a", "b", "c", "Named"} <= set(texts(pictures["images"]))
     assert pictures["images"].svg.count("<image") == 3 and len(pictures["many"].svg) < 100_000

@@ -6,7 +6,7 @@ opaque background for light and dark themes, and the same bytes for the same inp
 
 from naslab.view.graphs import architecture
 from naslab.view.picture import Picture
-from naslab.view.plots import bars, curves, heatmap, images, points
+from naslab.view.plots import bars, curves, heatmap, histogram, images, points
 from naslab.view.text import source
 from naslab.view.widgets import string_explorer
 
@@ -16,6 +16,7 @@ __all__ = [
     "bars",
     "curves",
     "heatmap",
+    "histogram",
     "images",
     "points",
     "source",

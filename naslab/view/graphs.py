@@ -1,11 +1,12 @@
 """Architectures as graphs: `architecture(space, tokens)`.
 
-Layout: the program `graphviz-pure` from PyPI, a port of Graphviz with fonts of its own. It writes the same bytes on
-every machine, where the system's `dot` takes the text widths from the installed fonts and moves lines from one version
-to the next; `dot` is used only where `graphviz-pure` is not installed. Both take about 20 ms for a DARTS cell.
-Text is set in Arial because its metrics have free twins (Arimo, Liberation Sans, Helvetica): boxes fit everywhere.
+Layout: the program `graphviz-pure` from PyPI, a port of Graphviz with fonts of its own. With two sets of installed
+fonts it wrote the same bytes, and the system's `dot` did not, which measures text with them and moves lines from
+one version to the next; `dot` is used only where `graphviz-pure` is not installed. Either drew in 5 to 40 ms
+(median of 21), so a slider may redraw at each key. Text is set in Arial because its metrics have free twins (Arimo,
+Liberation Sans): boxes fit everywhere.
 
-Colours and lines tell families of ops apart, and every edge is labelled, so colour is never the only signal.
+Colours and lines tell families of ops apart, and every op is named, so colour is never the only signal.
 """
 
 import re

@@ -145,6 +145,28 @@ def bars(
         return _finish(figure, axes, title, alt)
 
 
+def histogram(
+    values: Any,
+    bins: Any,
+    *,
+    marks: Mapping[str, float] | None = None,
+    xlabel: str,
+    ylabel: str,
+    title: str,
+    alt: str,
+) -> Picture:
+    """How many of the values (n,) lie between each two of the `bins`' edges; `marks` name places on the axis."""
+    with _axes(xlabel=xlabel, ylabel=ylabel) as (figure, axes):
+        axes.hist(_array(values), _array(bins).tolist(), color=BLUE, edgecolor=PAPER)
+        for k, (name, at) in enumerate((marks or {}).items()):
+            axes.axvline(at, color=INK, linestyle=_LINES[(k + 1) % 6])
+            height = 1.0 - 0.07 * k  # one below the other, in the legend's order
+            axes.annotate(name, (at, height), xycoords=("data", "axes fraction"), xytext=(-5, -2), ha="right", va="top",
+                          textcoords="offset points")  # fmt: skip
+        axes.grid(visible=False, axis="x")
+        return _finish(figure, axes, title, alt)
+
+
 def heatmap(
     table: Any,
     rows: Sequence[str],
