@@ -11,9 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from naslab.ops import CONV_OPS, FactorizedReduction, ReLUConvBN
-from naslab.spaces import CellSpace, MacroSpace, Space
-
-Nodes = tuple[tuple[tuple[int, str], ...], ...]  # a cell: per node its (source state, op name) pairs
+from naslab.spaces import CellSpace, MacroSpace, Nodes, Space
 
 
 def build(
@@ -82,21 +80,6 @@ def average(x: Tensor) -> Tensor:
     return x.mean((-2, -1))
 
 
-def leaving(space: CellSpace, nodes: Nodes) -> tuple[int, ...]:
-    """The states that a cell concatenates into its output.
-
-    Loose ends are nodes that no node reads (Pham et al. 2018, section 2.5). The authors' code also lets an input
-    leave that no node reads; here inputs never do.
-    """
-    states = tuple(range(space.inputs, space.inputs + space.nodes))
-    if space.output == "last":
-        return states[-1:]
-    if space.output == "loose":
-        read = {source for node in nodes for source, _ in node}
-        return tuple(state for state in states if state not in read)
-    return states
-
-
 class Cell(nn.Module):
     """A small graph: every node is the sum of what its edges carry.
 
@@ -112,7 +95,7 @@ class Cell(nn.Module):
         named = [(source, target, op) for target, node in enumerate(nodes, space.inputs) for source, op in node]
         self.edges = [(source, target) for source, target, _ in named]
         self.ops = nn.ModuleList(CONV_OPS[op](channels, stride if s < space.inputs else 1) for s, _, op in named)
-        self.leaving = leaving(space, nodes)
+        self.leaving = space.leaving(nodes)
         self.channels = channels * len(self.leaving)
 
     def forward(self, inputs: Sequence[Tensor], probability: float = 0.0) -> Tensor:
@@ -274,11 +257,11 @@ class MacroChild(nn.Module):
     convolution; bit i - 1 of layer i thus goes around its op alone. Before layers L // 3 and 2L // 3 every earlier
     output that is still read is halved by a factorised reduction. Channels stay constant.
 
-    The paper says that skips are concatenated, not how they are brought back to size. The authors' code, searching,
-    adds them up and normalises. Retraining, it concatenates and projects, at every layer after the first, skips or
-    not, and doubles the channels at each reduction; it counts the stem as the first earlier output, so that bit j
-    chooses layer j - 1; it puts a 1x1 convolution before every op, builds plain convolutions for the separable ones,
-    and has no pools.
+    In the paper the outputs of the chosen layers, concatenated, are what a layer's op reads. The order here, op
+    first, is that of the authors' code, which differs elsewhere. Searching, it adds skips up and normalises.
+    Retraining, it concatenates and projects, at every layer after the first, skips or not, and doubles the channels
+    at each reduction; it counts the stem as the first earlier output, so that bit j chooses layer j - 1; it puts a
+    1x1 convolution before every op, builds plain convolutions for the separable ones, and has no pools.
     """
 
     def __init__(self, space: MacroSpace, tokens: Iterable[int], channels: int, in_channels: int, classes: int) -> None:

@@ -51,7 +51,7 @@ def train_step(
     """One step on a batch x (B, C, H, W), y (B,); returns the loss (), detached."""
     model.train()
     if recipe.auxiliary_weight:
-        logits, auxiliary = model.forward_auxiliary(x, drop_path)
+        logits, auxiliary = model.forward_auxiliary(x, drop_path)  # type: ignore[operator]
         loss = F.cross_entropy(logits, y) + recipe.auxiliary_weight * F.cross_entropy(auxiliary, y)
     else:
         loss = F.cross_entropy(model(x, drop_path), y)

@@ -144,20 +144,28 @@ def _discretise(space: Space, weights: Weights) -> Tokens:
 
 
 def _check_weights(space: Space, weights: Weights) -> None:
-    got = {table: tuple(w.shape) for table, w in weights.items()}
-    if got != space.tables:
-        raise ValueError(f"weights: got tables {got}, the space has {space.tables}")
+    if not isinstance(weights, dict) or weights.keys() != space.tables.keys():
+        names = list(weights) if isinstance(weights, dict) else type(weights).__name__
+        raise ValueError(f"weights: got {names}, expected a dict of the tables {list(space.tables)}")
+    for table, shape in space.tables.items():
+        w = weights[table]
+        if not isinstance(w, Tensor) or not w.is_floating_point() or tuple(w.shape) != shape:
+            got = f"{w.dtype} of {tuple(w.shape)}" if isinstance(w, Tensor) else type(w).__name__
+            raise ValueError(f"weights: {table} is {got}, expected floats of {shape}")
+        if w.is_meta or not w.isfinite().all():
+            raise ValueError(f"weights: {table} has entries that are not finite numbers")
 
 
 def _check_fields(space: object, **least: int) -> None:
     for name, minimum in least.items():
-        if not isinstance(value := getattr(space, name), int) or value < minimum:
+        value = getattr(space, name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
             raise ValueError(f"{name}: got {value!r}, expected an int of at least {minimum}")
 
 
 def _check_options(name: str, options: tuple) -> None:
-    if not options or len(set(options)) != len(options):
-        raise ValueError(f"{name}: got {options!r}, expected one or more different options")
+    if not isinstance(options, tuple) or not options or len(set(options)) != len(options):
+        raise ValueError(f"{name}: got {options!r}, expected a tuple of one or more different options")
 
 
 @dataclass(frozen=True)
@@ -308,7 +316,8 @@ class MacroSpace:
     discretise = _discretise
 
 
-Pairs = dict[str, tuple[tuple[tuple[int, str], ...], ...]]
+Nodes = tuple[tuple[tuple[int, str], ...], ...]  # of a cell: per node its (source state, op name) pairs
+Pairs = dict[str, Nodes]
 
 
 @dataclass(frozen=True)
@@ -413,13 +422,36 @@ class CellSpace:
     def tokens(self, pairs: Pairs) -> Tokens:
         """The inverse of `pairs`. Raises `ValueError` where a source, an op or the shape is not the space's."""
         flat: list[int] = []
+        if not isinstance(pairs, dict) or pairs.keys() != set(self.cells):
+            raise ValueError(f"pairs: got {pairs!r}, expected a dict of the cells {self.cells}")
         for cell in self.cells:
-            for target, node in enumerate(pairs[cell], start=self.inputs):
-                for source, op in node:
+            try:
+                nodes = [[(source, op) for source, op in node] for node in pairs[cell]]
+            except (TypeError, ValueError):
+                raise ValueError(f"{cell}: got {pairs[cell]!r}, expected nodes of (source, op) pairs") from None
+            if len(nodes) != self.nodes:
+                raise ValueError(f"{cell}: got {len(nodes)} nodes, the space has {self.nodes}")
+            for target, node in enumerate(nodes, start=self.inputs):
+                if len(node) != (self.fan_in or target):
+                    raise ValueError(f"{cell}.{target}: got {len(node)} pairs, expected {self.fan_in or target}")
+                for k, (source, op) in enumerate(node):
                     if op not in self.choices:
-                        raise ValueError(f"{cell}.{target}: op {op!r} is not one of {self.choices}")
+                        raise ValueError(f"{cell}.{target}.{k}.op: got {op!r}, expected one of {self.choices}")
+                    if self.fan_in is None and source != k:
+                        raise ValueError(f"{cell}.{target}.{k}.input: got {source!r}, expected {k}")
                     flat += [self.choices.index(op)] if self.fan_in is None else [source, self.choices.index(op)]
         return self.check(flat)
+
+    def leaving(self, nodes: Nodes) -> tuple[int, ...]:
+        """The states that make a cell's output. Loose ends are nodes that no node reads (Pham et al. 2018, 2.5).
+
+        The authors' code also lets an input leave that no node reads; here inputs never do.
+        """
+        states = tuple(range(self.inputs, self.inputs + self.nodes))
+        if self.output == "last":
+            return states[-1:]
+        read = {source for node in nodes for source, op in node if op != NONE} if self.output == "loose" else set()
+        return tuple(state for state in states if state not in read)
 
     def canonical(self, tokens: Iterable[int]) -> Tokens:
         """The same architecture with every node's pairs sorted by input, then op."""

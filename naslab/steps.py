@@ -2,7 +2,7 @@
 
     for step in tee(search(...), progress(100), jsonl("log.jsonl"), checkpoint("search.pt")): ...
 
-Stop with `break`. Go on with `search(..., after=resume("search.pt"))`: the steps are the same as if it had never stopped.
+Stop with `break`. Go on with `search(..., after=resume("search.pt"))`: the steps are as if it had never stopped.
 """
 
 import json
@@ -72,7 +72,7 @@ def progress(total: int) -> Sink:
 
 
 def jsonl(path: str | Path) -> Sink:
-    """A log with one line per step, without the state. Lines of steps that are taken again after a resume are dropped."""
+    """A log of one line per step, without the state. After a resume, steps that are taken again are not there twice."""
     path = Path(path)
     opened = False
 

@@ -36,7 +36,10 @@ def test_the_profile_picks_the_numbers_and_a_parameter_overrides_them():
         ({"children": "3"}, "children: got '3', expected int such as 2"),
         ({"children": True}, "children: got True, expected int"),
         ({"children": 0}, "children: got 0, expected a number above 0"),
-        ({"In": ["", "x = 1", "# Parameters\nprofile = 'quick'\nchildern = 3\n"]}, "got unknown childern; this notebook"),
+        (
+            {"In": ["", "x = 1", "# Parameters\nprofile = 'quick'\nchildern = 3\n"]},
+            "got unknown childern; this notebook",
+        ),
     ],
 )
 def test_bad_parameters_say_what_got_and_allowed(names, message):
@@ -81,7 +84,7 @@ def test_save_and_load_round_trip(tmp_path):
 
 def test_a_failed_save_keeps_what_was_there(tmp_path):
     runs.save(tmp_path / "file.pt", {"a": 1})
-    with pytest.raises(Exception, match="pickle|local"):
+    with pytest.raises(Exception, match=r"pickle|local"):
         runs.save(tmp_path / "file.pt", {"a": lambda: 1})
     assert runs.load(tmp_path / "file.pt") == {"a": 1}
 

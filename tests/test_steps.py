@@ -28,7 +28,7 @@ def run(search, updates, after=None):
 @pytest.mark.parametrize("stop", [1, 3, 5, 11])
 def test_resumed_equals_uninterrupted(search, stop, tmp_path):
     whole = run(search, 12)
-    for step in tee(run(search, stop), checkpoint(tmp_path / "s.pt")):
+    for _ in tee(run(search, stop), checkpoint(tmp_path / "s.pt")):
         pass
     rest = run(search, 12, after=resume(tmp_path / "s.pt"))
     assert [step.index for step in rest] == list(range(stop, 12))

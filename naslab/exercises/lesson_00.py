@@ -42,7 +42,7 @@ def check_constant(answer: Callable[[Sequence[int]], float]) -> str | None:
     ]:
         got = answer(labels)
         if abs(got - expected) > 1e-12:
-            return f"For the labels {labels} your function gives {got}, but the best constant guess is right {expected:.0%} of the time."
+            return f"For {labels} your function gives {got}; the best guess is right {expected:.0%} of the time."
     return None
 
 
@@ -64,9 +64,9 @@ EXERCISES = (
     ),
     Exercise(
         id="00.2",
-        statement="Write the tokens of the cell with nor_conv_3x3 on the edge 0 -> 3 and skip_connect on every other edge.",
+        statement="Write the tokens of the cell with nor_conv_3x3 on 0 -> 3 and skip_connect on every other edge.",
         hints=(
-            "`[d.name for d in space.decisions]` lists the edges in the string's order; a name reads cell.target.source.",
+            "`[d.name for d in space.decisions]` lists the edges in order; a name reads cell.target.source.",
             "A token is an index into `space.ops`, counted from 0.",
         ),
         check=check_tokens,
@@ -81,8 +81,8 @@ EXERCISES = (
     Exercise(
         id="00.3",
         statement=(
-            "A network whose output ignores its input always guesses the same class. Write `constant_accuracy(labels)`: the "
-            "accuracy, a fraction, of the best such guess on a list of labels. On a stratified set of K classes it is 1/K."
+            "A network whose output ignores its input always names one class. Write `constant_accuracy(labels)`: "
+            "the accuracy, a fraction, of the best such guess on a list of labels."
         ),
         hints=(
             "Which class should a constant guess name, if you may see the labels?",

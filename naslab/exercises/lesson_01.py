@@ -43,7 +43,7 @@ def check_node(answer: Callable[[int, int], int]) -> str | None:
         if got == ordered:
             return f"{ordered} counts every unordered choice twice: (a, b) and (b, a) are the same node."
         if got != ordered // 2:
-            return f"For {sources} sources and {ops} ops your function gives {got}; count by hand for 2 sources and 1 op."
+            return f"For {sources} sources and {ops} ops you get {got}; count by hand for 2 sources and 1 op."
     return None
 
 
@@ -61,7 +61,8 @@ def check_expected_best(answer: Callable[[Sequence[float], int], float]) -> str 
     ):
         got = answer(values, n)
         if abs(got - expected) > 1e-9:
-            return f"For {values} and {n} draws your function gives {got:.4g}; listing all {len(values)}^{n} outcomes gives {expected:.4g}."
+            listed = f"listing all {len(values)}^{n} outcomes gives {expected:.4g}"
+            return f"For {values} and {n} draws your function gives {got:.4g}; {listed}."
     return None
 
 
@@ -88,7 +89,10 @@ EXERCISES = (
     ),
     Exercise(
         id="01.2",
-        statement="Write `node_choices(sources, ops)`: in how many ways can a DARTS node take two different sources, with an op on each?",
+        statement=(
+            "Write `node_choices(sources, ops)`: in how many ways can a DARTS node take two different sources, with an "
+            "op on each edge?"
+        ),
         hints=(
             "First choose the two sources; their order does not matter: `math.comb`.",
             "Then each of the two chosen edges carries one of the ops, independently.",
@@ -104,8 +108,8 @@ EXERCISES = (
     Exercise(
         id="01.3",
         statement=(
-            "Write `draws_needed(q, p)`: the smallest number of random architectures among which, with probability at least p, "
-            "there is one of the best fraction q."
+            "Write `draws_needed(q, p)`: the smallest number of random architectures among which, with probability at "
+            "least p, there is one of the best fraction q."
         ),
         hints=(
             "All n draws miss with probability (1 - q)^n.",
@@ -122,8 +126,8 @@ EXERCISES = (
     Exercise(
         id="01.4",
         statement=(
-            "Write `expected_best(values, draws)`: the mean of the best of so many draws, with replacement, from a list of values. "
-            "(Section 4 has the formula.)"
+            "Write `expected_best(values, draws)`: the mean of the best of so many draws, with replacement, from a "
+            "list of values. (Section 4 has the formula.)"
         ),
         hints=(
             "Sort. The best of n draws is at most the k-th smallest value with probability (k / N)^n.",
@@ -134,7 +138,10 @@ EXERCISES = (
         wrong=(
             (lambda values, draws: sum(values) / len(values), "listing all 2^2 outcomes"),
             (lambda values, draws: max(values), "listing all 2^1 outcomes gives 0.5"),
-            (lambda v, n: sum(x * (((k + 1) / len(v)) ** n - (k / len(v)) ** n) for k, x in enumerate(v)), "gives 3.889"),
+            (
+                lambda v, n: sum(x * (((k + 1) / len(v)) ** n - (k / len(v)) ** n) for k, x in enumerate(v)),
+                "gives 3.889",
+            ),
         ),
     ),
 )

@@ -53,6 +53,4 @@ def mutate(space: Space, tokens: Tokens, generator: torch.Generator) -> Tokens:
 def alternatives(space: Space, tokens: Tokens, position: int) -> tuple[int, ...]:
     """The other tokens that could stand at `position` with everything else as it is."""
     later = {tokens[p] for p, d in enumerate(space.decisions) if position in d.differs_from}
-    return tuple(
-        t for t in allowed(space.decisions[position], tokens) if t != tokens[position] and t not in later
-    )
+    return tuple(t for t in allowed(space.decisions[position], tokens) if t != tokens[position] and t not in later)

@@ -13,7 +13,7 @@ import re
 import shutil
 import subprocess
 import sysconfig
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import graphviz
 
@@ -73,7 +73,7 @@ def _cells(space: CellSpace, tokens: tuple[int, ...]) -> Picture:
         read = {s for s, _, _ in used}
         states = range(space.inputs + space.nodes)
         inner = states[space.inputs :]
-        out = {"all": list(inner), "loose": [n for n in inner if n not in read], "last": [inner[-1]]}[space.output]
+        out = space.leaving(nodes)
         unused = [n for n in states if n not in read and n not in out]
         with graph.subgraph(name=f"cluster_{cell}") as g:
             g.attr(label=cell, color=FAINT, style="rounded", margin="12")
@@ -97,7 +97,7 @@ def _cells(space: CellSpace, tokens: tuple[int, ...]) -> Picture:
     return _draw(graph, f"Cells: {', '.join(space.cells)}", words)
 
 
-def _list(noun: str, numbers: list[int]) -> str:
+def _list(noun: str, numbers: Sequence[int]) -> str:
     return f"{noun}{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
 
 

@@ -158,11 +158,18 @@ def histogram(
     """How many of the values (n,) lie between each two of the `bins`' edges; `marks` name places on the axis."""
     with _axes(xlabel=xlabel, ylabel=ylabel) as (figure, axes):
         axes.hist(_array(values), _array(bins).tolist(), color=BLUE, edgecolor=PAPER)
-        for k, (name, at) in enumerate((marks or {}).items()):
+        for k, (name, at) in enumerate(sorted((marks or {}).items(), key=lambda mark: mark[1])):
+            left = k + 1 < len(marks or {})  # the last one's name stands on its right
             axes.axvline(at, color=INK, linestyle=_LINES[(k + 1) % 6])
-            height = 1.0 - 0.07 * k  # one below the other, in the legend's order
-            axes.annotate(name, (at, height), xycoords=("data", "axes fraction"), xytext=(-5, -2), ha="right", va="top",
-                          textcoords="offset points")  # fmt: skip
+            axes.annotate(
+                name,
+                (at, 1.0 - 0.07 * k),
+                xycoords=("data", "axes fraction"),
+                xytext=(-5 if left else 5, -2),
+                textcoords="offset points",
+                ha="right" if left else "left",
+                va="top",
+            )
         axes.grid(visible=False, axis="x")
         return _finish(figure, axes, title, alt)
 
