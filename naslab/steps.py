@@ -8,6 +8,7 @@ Stop with `break`. Go on with `search(..., after=resume("search.pt"))`: the step
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ class Step:
     children: tuple[Tokens, ...]
     rewards: tuple[float, ...]
     info: dict[str, float] = field(default_factory=dict)
+    failures: dict[int, str] = field(default_factory=dict)  # children without a result, by place: the reason
     state: dict[str, Any] = field(default_factory=dict, repr=False)  # plain values and tensors
 
 
@@ -39,6 +41,24 @@ def begin(after: Step | None, search: str, generator: torch.Generator) -> tuple[
         raise ValueError(f"after: got a step of {found!r}, expected one of {search!r}")
     generator.set_state(after.state["generator"])
     return after.index + 1, after.state
+
+
+class Failed(float):
+    """The reward of a child that has none: 0, with the reason."""
+
+    def __new__(cls, reason: str) -> "Failed":
+        failed = super().__new__(cls, 0.0)
+        failed.reason = reason
+        return failed
+
+    reason: str
+
+
+def settle(rewards: Iterable[float]) -> tuple[tuple[float, ...], dict[int, str]]:
+    """The rewards as plain floats, and the failures by place: `Failed` ones and those that are no finite number."""
+    settled = [r if isinstance(r, Failed) or isfinite(r) else Failed(f"reward is {r}") for r in rewards]
+    failures = {k: r.reason for k, r in enumerate(settled) if isinstance(r, Failed)}
+    return tuple(map(float, settled)), failures
 
 
 def best(steps: Iterable[Step]) -> tuple[Tokens, float]:

@@ -1,0 +1,174 @@
+"""The controller: a recurrent network that writes architectures, decision by decision, and learns by REINFORCE.
+
+Zoph & Le 2017, sections 3.1 to 3.3 (strings, policy gradient, anchor points); Pham et al. 2018, section 2 (pointers,
+temperature, tanh constant).
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from naslab.spaces import Decision, Space
+
+Choose = Callable[[int, Tensor], Tensor]  # position, log-probabilities (m, options) -> tokens (m,)
+
+
+class Controller(nn.Module):
+    """An LSTM that reads its own last decision and gives the distribution of the next.
+
+    One embedding and one softmax head per *kind* of decision, so that the string may grow with the space. Pointers and
+    skip bits read the hidden states of their anchors by the attention of section 3.3, v' tanh(W_prev h_j + W_curr h_i):
+    a softmax over it points, a sigmoid of it is the probability of a skip. All skip bits of a layer are drawn at one
+    step, the anchor point; what the LSTM reads next is the sum of the k chosen states over 1 + k, as in ENAS' code.
+
+    `init` is the half width of the uniform initialisation; logits are divided by `temperature`, then bounded by
+    `tanh_constant` (c tanh(logit / c')): None leaves them alone.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        units: int = 35,
+        layers: int = 2,
+        init: float = 0.08,
+        temperature: float = 1.0,
+        tanh_constant: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.space, self.units = space, units
+        self.temperature, self.tanh_constant = temperature, tanh_constant
+        self.lstm = nn.ModuleList(nn.LSTMCell(units, units) for _ in range(layers))
+        self.start = nn.Parameter(torch.empty(units))
+        plain = {d.kind: len(d.options) for d in space.decisions if not d.anchors}
+        self.embedding = nn.ModuleDict({kind: nn.Embedding(n, units) for kind, n in plain.items()})
+        self.head = nn.ModuleDict({kind: nn.Linear(units, n) for kind, n in plain.items()})
+        inputs = {-1 - a for d in space.decisions for a in d.anchors if a < 0}  # cell inputs: no decision made them
+        self.inputs = nn.Parameter(torch.empty(len(inputs), units))
+        attended = sorted({d.kind for d in space.decisions if d.anchors})
+        self.previous = nn.ModuleDict({kind: nn.Linear(units, units, bias=False) for kind in attended})  # W_prev
+        self.current = nn.ModuleDict({kind: nn.Linear(units, units, bias=False) for kind in attended})  # W_curr
+        self.v = nn.ModuleDict({kind: nn.Linear(units, 1, bias=False) for kind in attended})
+        for p in self.parameters():
+            nn.init.uniform_(p, -init, init)
+
+    def forward(self, m: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Samples m strings: tokens (m, D) int64, their log-probabilities (m,) and entropies (m,), both in nats.
+
+        The entropy is the sum over the string of the entropies of the distributions that were drawn from. The
+        generator lives on the CPU, so that every device draws the same strings.
+        """
+        uniform = torch.rand(len(self.space.decisions), m, 1, generator=generator)
+
+        def draw(position: int, log_p: Tensor) -> Tensor:
+            below = log_p.exp().cumsum(-1) <= uniform[position].to(log_p)  # (m, options), inverse of the distribution
+            last = log_p.isfinite().long().cumsum(-1).argmax(-1)  # rounding must not lead past the last allowed
+            return torch.minimum(below.sum(-1), last)
+
+        return self._walk(m, draw)
+
+    def score(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probabilities (m,) and entropies (m,) of given strings (m, D)."""
+        _, log_prob, entropy = self._walk(len(tokens), lambda position, log_p: tokens[:, position])
+        return log_prob, entropy
+
+    def trace(self, tokens: Tensor) -> list[Tensor]:
+        """Every step's distribution along given strings (m, D): a list of D tensors (m, options)."""
+        seen: list[Tensor] = []
+
+        def follow(position: int, log_p: Tensor) -> Tensor:
+            seen.append(log_p.exp())
+            return tokens[:, position]
+
+        self._walk(len(tokens), follow)
+        return seen
+
+    def grow(self, space: Space) -> None:
+        """Goes on with a space of the same kinds, such as one with more layers; nothing that was learned is touched.
+
+        Raises `ValueError` if a kind has other options, or is new.
+        """
+        for d in space.decisions:
+            known = self.v if d.anchors else self.head
+            if d.kind not in known or (not d.anchors and self.head[d.kind].out_features != len(d.options)):
+                raise ValueError(f"space: {d.name} is of a kind or size that this controller has not learned")
+        self.space = space
+
+    def _walk(self, m: int, choose: Choose) -> tuple[Tensor, Tensor, Tensor]:
+        """Goes through the string once for m children together; `choose` says what each takes at a position."""
+        x = self.start.expand(m, -1)  # (m, units)
+        state = [(torch.zeros_like(x), torch.zeros_like(x)) for _ in self.lstm]
+        after: list[Tensor] = []  # the hidden state that has read the decision at a position, (m, units)
+        tokens: list[Tensor] = []
+        log_prob = entropy = x.new_zeros(m)
+        chosen: list[Tensor] = []  # at the present anchor point
+        before: Decision | None = None
+
+        for position, d in enumerate(self.space.decisions):
+            if not _same_anchor_point(before, d):
+                for k, cell in enumerate(self.lstm):
+                    state[k] = cell(x, state[k])
+                    x = state[k][0]
+                h, chosen = x, []
+                after += [h] * (position - len(after))  # earlier decisions of one anchor point share what read them
+
+            log_p = self._log_probabilities(d, h, after, tokens)  # (m, options)
+            token = choose(position, log_p)  # (m,)
+            tokens.append(token)
+            p = log_p.exp()
+            log_prob = log_prob + log_p.gather(-1, token[:, None]).squeeze(-1)
+            entropy = entropy - torch.where(p > 0, p * log_p.masked_fill(p == 0, 0), 0).sum(-1)
+
+            if _is_skip(d):
+                chosen.append(token[:, None] * self._anchors(d, after, m)[:, 0])
+                x = torch.stack(chosen).sum(0) / (1 + torch.stack(tokens[-len(chosen) :]).sum(0))[:, None]
+            elif d.anchors:
+                x = self._anchors(d, after, m)[torch.arange(m, device=x.device), token]
+            else:
+                x = self.embedding[d.kind](token)
+            before = d
+        return torch.stack(tokens, dim=1), log_prob, entropy
+
+    def _anchors(self, d: Decision, after: list[Tensor], m: int) -> Tensor:
+        """The hidden states that a decision's attention reads, (m, anchors, units)."""
+        return torch.stack([after[a] if a >= 0 else self.inputs[-1 - a].expand(m, -1) for a in d.anchors], dim=1)
+
+    def _log_probabilities(self, d: Decision, h: Tensor, after: list[Tensor], tokens: list[Tensor]) -> Tensor:
+        if d.anchors:  # section 3.3
+            h_j = self._anchors(d, after, len(h))  # (m, anchors, units)
+            hidden = torch.tanh(self.previous[d.kind](h_j) + self.current[d.kind](h)[:, None])  # (m, anchors, units)
+            logits = self.v[d.kind](hidden).squeeze(-1)
+        else:
+            logits = self.head[d.kind](h)  # (m, options)
+        logits = logits / self.temperature
+        if self.tanh_constant is not None:
+            logits = self.tanh_constant * torch.tanh(logits)
+        if _is_skip(d):  # P(skip) = sigmoid(logit): a softmax over (0, logit)
+            logits = torch.cat([torch.zeros_like(logits), logits], dim=-1)  # (m, 2)
+        for earlier in d.differs_from:
+            logits = logits.scatter(-1, tokens[earlier][:, None], -math.inf)
+        return logits.log_softmax(-1)
+
+
+def _is_skip(d: Decision) -> bool:
+    return len(d.anchors) == 1 and len(d.options) == 2
+
+
+def _same_anchor_point(before: Decision | None, d: Decision) -> bool:
+    return before is not None and _is_skip(before) and _is_skip(d) and before.row[:1] == d.row[:1]
+
+
+def policy_loss(
+    log_prob: Tensor, entropy: Tensor, rewards: Tensor, baseline: float, entropy_weight: float = 0.0
+) -> Tensor:
+    """The loss whose gradient is REINFORCE's, -(1/m) sum_k [grad log P(a_k) (R_k - b) + weight grad H_k].
+
+    All of (m,). Zoph & Le 2017, section 3.2; the entropy as in Pham et al. 2018, section 3.
+    """
+    return -(log_prob * (rewards - baseline) + entropy_weight * entropy).mean()
+
+
+def moving_average(average: float | None, value: float, decay: float) -> float:
+    """An exponential moving average; None is one that has seen nothing yet."""
+    return value if average is None else decay * average + (1 - decay) * value

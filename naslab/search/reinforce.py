@@ -1,0 +1,70 @@
+"""NAS with reinforcement learning: a controller writes children, and their rewards train it (Zoph & Le 2017)."""
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+
+from naslab.controller import Controller, moving_average, policy_loss
+from naslab.spaces import Space, Tokens
+from naslab.steps import Step, begin, settle
+
+
+@dataclass(frozen=True)
+class Config:
+    updates: int = 1600  # 12,800 children (section 4.1)
+    children: int = 8  # m
+    lr: float = 6e-4  # of Adam (section 4.1)
+    baseline_decay: float = 0.95  # of the moving average; the paper gives no number
+    entropy_weight: float = 0.0
+    power: float = 1.0  # the policy sees reward ** power; 3 in section 4.1
+    grow_every: int = 0  # children; 1,600 in section 4.1; 0: never
+    grow_by: int = 2  # layers (section 4.1)
+
+
+def search(
+    space: Space,
+    evaluate: Callable[[Tokens], float],
+    controller: Controller,
+    config: Config,
+    generator: torch.Generator,
+    after: Step | None = None,
+    map_fn: Callable = map,
+) -> Iterator[Step]:
+    """Trains `controller` in place, one update a step. `Step.rewards` are `evaluate`'s; a failed child counts 0.
+
+    With `grow_every` the string starts at `space` and gains `grow_by` layers every so many children.
+    """
+    optim = torch.optim.Adam(controller.parameters(), config.lr)
+    baseline = None
+    first, state = begin(after, "reinforce", generator)
+    if state:
+        controller.load_state_dict(state["controller"])
+        optim.load_state_dict(state["optim"])
+        baseline = state["baseline"]
+
+    for index in range(first, config.updates):
+        controller.grow(depth(space, config, index))
+        tokens, log_prob, entropy = controller(config.children, generator)  # (m, D), (m,), (m,)
+        children = tuple(map(tuple, tokens.tolist()))
+        rewards, failures = settle(map_fn(evaluate, children))
+        r = log_prob.new_tensor(rewards) ** config.power  # (m,)
+        b = 0.0 if baseline is None else baseline
+        optim.zero_grad()
+        policy_loss(log_prob, entropy, r, b, config.entropy_weight).backward()  # section 3.2
+        optim.step()
+        baseline = moving_average(baseline, r.mean().item(), config.baseline_decay)  # after use: b never sees r
+
+        info = {"baseline": baseline, "entropy": entropy.mean().item()}
+        weights = copy.deepcopy({"controller": controller.state_dict(), "optim": optim.state_dict()})
+        state = {"search": "reinforce", "generator": generator.get_state(), "baseline": baseline, **weights}
+        yield Step(index, children, rewards, info, failures, state)
+
+
+def depth(space: Space, config: Config, index: int) -> Space:
+    """The space of an update: `space`, deeper by `grow_by` layers for every `grow_every` children before it."""
+    if not config.grow_every:
+        return space
+    grown = index * config.children // config.grow_every * config.grow_by
+    return replace(space, layers=space.layers + grown)  # type: ignore[type-var, attr-defined]
