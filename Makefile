@@ -10,6 +10,7 @@
 #
 # torch: `make run` takes what pip gives: CPU on macOS and Windows, a CUDA build of several GB on Linux. CPU only, 200 MB:
 #   make run TORCH_INDEX=https://download.pytorch.org/whl/cpu        (another CUDA: .../whl/cu126)
+# the first time, or after `rm -r .venv`.
 
 PYTHON ?= python3
 VENV ?= .venv

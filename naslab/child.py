@@ -1,59 +1,87 @@
-"""One architecture built alone: a convolutional child with only its chosen ops.
+"""One architecture built alone: a child with only its chosen ops.
 
-`build` makes the network that a string names. The drop-path probability is an argument of `forward`: a schedule is
-an argument, never state. Every child maps images (B, in_channels, H, W) to logits (B, classes), at any H and W.
+`build` makes the convolutional network that a string names. The drop-path probability is an argument of `forward`: a
+schedule is an argument, never state. These children map images (B, in_channels, H, W) to logits (B, classes), at any
+H and W. `build_recurrent` makes a language model of a tree: tokens (T, B) to logits (T, B, vocabulary).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from naslab.ops import CONV_OPS, FactorizedReduction, ReLUConvBN
-from naslab.spaces import CellSpace, MacroSpace, Nodes, Space
+from naslab.ops import ACTIVATIONS, COMBINERS, CONV_OPS, FactorizedReduction, ReLUConvBN
+from naslab.spaces import CellSpace, ConvSpace, MacroSpace, Nodes, Space, TreeSpace
+
+State = tuple[Tensor, Tensor]  # h, c of a recurrent cell, both (B, units)
 
 
 def build(
     space: Space,
     tokens: Iterable[int],
     *,
-    channels: int,
+    channels: int | None = None,
     cells: int | None = None,
     in_channels: int = 3,
     classes: int = 10,
     auxiliary: bool = False,
-) -> "CellChild | BenchChild | MacroChild":
+) -> "CellChild | BenchChild | MacroChild | ConvChild":
     """The child that `tokens` names, initialised from torch's global generator.
 
     - `CellSpace` of normal and reduction cells: `CellChild` of `cells` cells (20), the first with `channels`.
     - `CellSpace` of one cell whose last node leaves: `BenchChild`, `cells` in each of its three stages (5).
     - `MacroSpace`: `MacroChild`; the space fixes its depth, so `cells` stays None.
+    - `ConvSpace`: `ConvChild`; the string fixes its filters too, so `channels` and `cells` stay None.
 
     `auxiliary` adds the second head of a `CellChild`. Raises `ValueError` for any other space, for tokens outside the
     space and for numbers out of range. Under `torch.device("meta")` a child costs no memory: enough to count.
     """
-    lowest = {"channels": 2, "cells": 1, "in_channels": 1, "classes": 1}
-    for name, got in {"channels": channels, "cells": cells, "in_channels": in_channels, "classes": classes}.items():
-        if not (isinstance(got, int) and got >= lowest[name]) and not (name == "cells" and got is None):
-            raise ValueError(f"{name}: got {got!r}, expected an int of at least {lowest[name]}")
+    _at_least(1, in_channels=in_channels, classes=classes, **({} if cells is None else {"cells": cells}))
+    if auxiliary and not (isinstance(space, CellSpace) and space.cells == ("normal", "reduce")):
+        raise ValueError("auxiliary: got True, only a child of normal and reduction cells has an auxiliary head")
+    if isinstance(space, MacroSpace | ConvSpace) and cells is not None:
+        raise ValueError(f"cells: got {cells}, expected None: the space has {space.layers} layers")
+    if isinstance(space, ConvSpace):
+        if channels is not None:
+            raise ValueError(f"channels: got {channels!r}, expected None: the string says every layer's filters")
+        return ConvChild(space, tokens, in_channels, classes)
+
+    if not isinstance(channels, int):
+        raise ValueError(f"channels: got {channels!r}, expected an int of at least 2")
+    _at_least(2, channels=channels)
     if unknown := [op for op in getattr(space, "ops", ()) if op not in CONV_OPS]:
         raise ValueError(f"space: got ops {unknown}, expected ops among {sorted(CONV_OPS)}")
-
     if isinstance(space, CellSpace) and space.cells == ("normal", "reduce") and space.inputs == 2:
         return CellChild(space, tokens, channels, cells or 20, in_channels, classes, auxiliary)
-    if auxiliary:
-        raise ValueError("auxiliary: got True, only a child of normal and reduction cells has an auxiliary head")
     if isinstance(space, CellSpace) and space.cells == ("cell",) and space.inputs == 1 and space.output == "last":
         return BenchChild(space, tokens, channels, cells or 5, in_channels, classes)
     if isinstance(space, MacroSpace):
-        if cells is not None:
-            raise ValueError(f"cells: got {cells}, expected None: the space has {space.layers} layers")
         return MacroChild(space, tokens, channels, in_channels, classes)
     raise ValueError(
-        f"space: got {space!r}, expected a MacroSpace or a CellSpace, either of cells ('normal', 'reduce') with 2 "
-        "inputs, or of cells ('cell',) with 1 input and output 'last'"
+        f"space: got {space!r}, expected a ConvSpace, a MacroSpace or a CellSpace, either of cells ('normal', "
+        "'reduce') with 2 inputs, or of cells ('cell',) with 1 input and output 'last'"
     )
+
+
+def build_recurrent(
+    space: TreeSpace, tokens: Iterable[int], *, vocabulary: int, units: int, layers: int = 1, dropout: float = 0.0
+) -> "RecurrentChild":
+    """The language model whose cells are the tree that `tokens` names: a `RecurrentChild` of `TreeCell`.
+
+    Zoph & Le 2017, section 4.2, has two layers. Raises `ValueError` for any other space, for tokens outside the space
+    and for numbers out of range.
+    """
+    if not isinstance(space, TreeSpace):
+        raise ValueError(f"space: got {space!r}, expected a TreeSpace")
+    chosen = space.check(tokens)
+    return RecurrentChild(lambda n: TreeCell(space, chosen, n), vocabulary, units, layers, dropout)
+
+
+def _at_least(lowest: int, **numbers: object) -> None:
+    for name, got in numbers.items():
+        if not isinstance(got, int) or isinstance(got, bool) or got < lowest:
+            raise ValueError(f"{name}: got {got!r}, expected an int of at least {lowest}")
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -296,3 +324,171 @@ class MacroChild(nn.Module):
             out = op(outputs[i - 1])
             outputs[i] = project(torch.cat([out, *(outputs[j] for j in skips)], dim=1))  # (B, channels, H, W)
         return self.classifier(average(outputs[len(self.ops) - 1]))
+
+
+class ConvChild(nn.Module):
+    """Layers of chosen filters and chosen inputs (Zoph & Le 2017, sections 3.1 and 3.3).
+
+    A layer reads the layers whose skip bits are set, concatenated in depth, or the layer before it in a space without
+    skips. Section 3.3 repairs what a string may leave broken: a layer that reads none reads the image; the layers that
+    none reads, the last always among them, are concatenated for the classifier; maps that are smaller than others of a
+    concatenation get zeros around them.
+
+    The paper is silent on the rest. A layer is a convolution without bias, batch norm, ReLU. It pads, mostly evenly and
+    the odd one at the end, so that H pixels leave as ceil(H / stride) whatever the filter; a `pool` of p then leaves
+    every p-th of them, the maximum of p x p. Zeros are put around a smaller map, the odd row below, the odd column to
+    the right. The classifier is global average pooling, zeros included, and a linear layer.
+    """
+
+    def __init__(self, space: ConvSpace, tokens: Iterable[int], in_channels: int, classes: int) -> None:
+        super().__init__()
+        attributes: list[dict[str, int]] = [{} for _ in range(space.layers)]
+        skips: list[list[int]] = [[] for _ in range(space.layers)]
+        for d, token in zip(space.decisions, space.check(tokens), strict=True):
+            if d.kind == "skip":
+                i, j = d.row
+                skips[i] += [j] * token
+            else:
+                _at_least(1, **{d.name: d.options[token]})
+                attributes[d.row[0]][d.kind] = int(d.options[token])
+        if not space.skips:
+            skips = [[i - 1] if i else [] for i in range(space.layers)]
+        self.reads = [js or [IMAGE] for js in skips]
+        self.unread = sorted({*range(space.layers)} - {j for js in skips for j in js})
+
+        depth = {IMAGE: in_channels} | {i: chosen["filters"] for i, chosen in enumerate(attributes)}
+        self.layers = nn.ModuleList(
+            conv_layer(sum(depth[j] for j in js), **chosen) for js, chosen in zip(self.reads, attributes, strict=True)
+        )
+        self.classifier = nn.Linear(sum(depth[i] for i in self.unread), classes)
+
+    def forward(self, x: Tensor, drop_path: float = 0.0) -> Tensor:
+        """Logits (B, classes). Raises `ValueError` for drop_path > 0, which the paper's children do not have."""
+        if drop_path != 0:
+            raise ValueError(f"drop_path: got {drop_path!r}, expected 0: the layers of a string have no drop-path")
+        outputs = {IMAGE: x}
+        for i, (layer, reads) in enumerate(zip(self.layers, self.reads, strict=True)):
+            outputs[i] = layer(concatenate([outputs[j] for j in reads]))  # (B, filters, H', W')
+        return self.classifier(average(concatenate([outputs[i] for i in self.unread])))
+
+
+IMAGE = -1  # among the layers that a layer of `ConvChild` reads
+
+
+def conv_layer(
+    c_in: int,
+    filter_height: int,
+    filter_width: int,
+    stride_height: int,
+    stride_width: int,
+    filters: int,
+    pool: int = 1,
+) -> nn.Sequential:
+    """(B, c_in, H, W) -> (B, filters, H', W'), H' = ceil(ceil(H / stride) / pool), for filters of any size."""
+    size, stride = (filter_height, filter_width), (stride_height, stride_width)
+    rows, columns = ((k - 1) % 2 for k in size)  # a filter of even size pads one more at the end
+    return nn.Sequential(
+        nn.ZeroPad2d((0, columns, 0, rows)) if rows or columns else nn.Identity(),
+        nn.Conv2d(c_in, filters, size, stride, padding=((size[0] - 1) // 2, (size[1] - 1) // 2), bias=False),
+        nn.BatchNorm2d(filters),
+        nn.ReLU(),
+        nn.MaxPool2d(pool, ceil_mode=True) if pool > 1 else nn.Identity(),
+    )
+
+
+def concatenate(maps: Sequence[Tensor]) -> Tensor:
+    """Maps (B, C_k, H_k, W_k) in depth, smaller ones with zeros around them: (B, sum of C_k, max H_k, max W_k)."""
+    height, width = (max(x.shape[axis] for x in maps) for axis in (-2, -1))
+    padded = []
+    for x in maps:
+        rows, columns = height - x.shape[-2], width - x.shape[-1]
+        around = (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)
+        padded.append(F.pad(x, around) if rows or columns else x)
+    return padded[0] if len(padded) == 1 else torch.cat(padded, dim=1)
+
+
+class TreeCell(nn.Module):
+    """A recurrent cell as a binary tree (Zoph & Le 2017, section 3.4 and figure 5). cell(x, (h, c)) -> (h, c).
+
+    All of (B, units), as in `nn.LSTMCell`. Node i yields a_i = act_i(s_i). For leaf i = 0, ..., base - 1, s_i combines
+    W_(2i+1) x_t and W_(2i+2) h_(t-1); node base + i combines a_2i and a_(2i+1). Only leaves have weights, and there
+    are no biases, as in the paper's formulas: a string whose products all vanish at h = 0 stays at 0 for ever.
+
+    c_t is s of the node that the first cell index names: before the activation, hence before any injection into this
+    node. The node that the second names has c_(t-1) injected after its activation: whoever reads it, its parent or, at
+    the root, h_t, reads act(combine(a, c_(t-1))). So where both name one node, c_t knows of c_(t-1) only through
+    h_(t-1); where the first is above the second, c_t has passed through the injection.
+
+    The weights start as those of `nn.Linear`, uniform in +-1 / sqrt(units); the paper searched over their range.
+    """
+
+    def __init__(self, space: TreeSpace, tokens: Iterable[int], units: int) -> None:
+        super().__init__()
+        _at_least(1, units=units)
+        for name, known in (("combine", COMBINERS), ("activation", ACTIVATIONS)):
+            if unknown := [f for f in getattr(space, name) if f not in known]:
+                raise ValueError(f"{name}: got {unknown}, expected functions among {sorted(known)}")
+        *functions, self.memory, self.inject = (
+            d.options[t] for d, t in zip(space.decisions, space.check(tokens), strict=True)
+        )
+        pairs = zip(functions[::2], functions[1::2], strict=True)
+        *self.nodes, self.injection = [(COMBINERS[str(c)], ACTIVATIONS[str(a)]) for c, a in pairs]
+        self.base = space.base
+        self.from_x = nn.Linear(units, space.base * units, bias=False)  # W_1, W_3, ...
+        self.from_h = nn.Linear(units, space.base * units, bias=False)  # W_2, W_4, ...
+
+    def forward(self, x: Tensor, state: State) -> State:
+        h, c = state
+        read = list(zip(self.from_x(x).chunk(self.base, -1), self.from_h(h).chunk(self.base, -1), strict=True))
+        outputs: list[Tensor] = []
+        for i, (combine, activation) in enumerate(self.nodes):
+            if i >= self.base:
+                first = 2 * (i - self.base)
+                read.append((outputs[first], outputs[first + 1]))
+            s = combine(*read[i])
+            if i == self.memory:
+                c_t = s
+            a = activation(s)
+            if i == self.inject:
+                combine, activation = self.injection
+                a = activation(combine(a, c))
+            outputs.append(a)
+        return outputs[-1], c_t
+
+
+class RecurrentChild(nn.Module):
+    """A language model: embedding, `layers` of recurrent cells, decoder (Zoph & Le 2017, section 4.2).
+
+    `cell(units)` makes a layer: any module with cell(x, (h, c)) -> (h, c), such as `lambda n: nn.LSTMCell(n, n)`.
+    Embedding and decoder share one matrix, the paper's "shared embeddings" (Press & Wolf 2017); the decoder has a
+    bias. Dropout acts on what goes into a layer and into the decoder, not along time (Zaremba et al. 2014).
+    """
+
+    def __init__(
+        self, cell: Callable[[int], nn.Module], vocabulary: int, units: int, layers: int = 1, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        _at_least(1, vocabulary=vocabulary, units=units, layers=layers)
+        if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
+            raise ValueError(f"dropout: got {dropout!r}, expected a probability of at least 0 and below 1")
+        self.embedding = nn.Embedding(vocabulary, units)
+        self.cells = nn.ModuleList(cell(units) for _ in range(layers))
+        self.decoder = nn.Linear(units, vocabulary)
+        self.decoder.weight = self.embedding.weight
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, tokens: Tensor, state: list[State] | None = None) -> tuple[Tensor, list[State]]:
+        """Tokens (T, B) int64 and each layer's (h, c), zeros for None -> logits (T, B, vocabulary) and new states."""
+        if tokens.ndim != 2 or tokens.dtype != torch.int64:
+            raise ValueError(f"tokens: got {tokens.dtype} {tuple(tokens.shape)}, expected int64 (T, B)")
+        x = self.embedding(tokens)  # (T, B, units)
+        zeros = torch.zeros_like(x[0])
+        after: list[State] = []
+        for cell, (h, c) in zip(self.cells, state or [(zeros, zeros)] * len(self.cells), strict=True):
+            outputs = []
+            for x_t in self.dropout(x).unbind():
+                h, c = cell(x_t, (h, c))
+                outputs.append(h)
+            x = torch.stack(outputs)  # (T, B, units)
+            after.append((h, c))
+        return self.decoder(self.dropout(x)), after

@@ -1,16 +1,17 @@
 """What an architecture is worth: train a child from scratch and measure it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from math import cos, pi
+from math import cos, isfinite, log2, pi
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from naslab import child, runs
-from naslab.data import Images, ImageTask, image_batch
-from naslab.spaces import Space, Tokens
+from naslab.data import Images, ImageTask, TextTask, image_batch, text_batch, text_batches
+from naslab.spaces import Space, Tokens, TreeSpace
+from naslab.steps import Failed
 
 
 @dataclass(frozen=True)
@@ -71,23 +72,35 @@ def accuracy(model: nn.Module, images: Images, batch_size: int = 500) -> float:
     return right.sum().item() / len(images)
 
 
+def finite(losses: Iterable[float]) -> Iterator[float]:
+    """The same losses. Raises `FloatingPointError` at the first that is no finite number: training has diverged."""
+    for index, loss in enumerate(losses):
+        if not isfinite(loss):
+            raise FloatingPointError(f"diverged: the loss of batch {index} is {loss}")
+        yield loss
+
+
 @dataclass(frozen=True)
 class TrainChild:
     """tokens -> reward: the validation accuracy (a fraction) of the child trained from scratch.
 
     Every child sees the same batches and starts from the same seed, so that children differ by architecture alone.
+    A child whose training diverges has no reward: it gets `Failed`.
     """
 
     space: Space
     task: ImageTask
     recipe: Recipe
-    channels: int
+    channels: int | None = None  # None for a ConvSpace
     cells: int | None = None
     auxiliary: bool = False
     seed: int = 0
 
     def __call__(self, tokens: Tokens) -> float:
-        return accuracy(self.trained(tokens), self.task.valid)
+        try:
+            return accuracy(self.trained(tokens), self.task.valid)
+        except FloatingPointError as error:
+            return Failed(str(error))
 
     def build(self, tokens: Tokens) -> nn.Module:
         """The untrained child, where the task's images are."""
@@ -104,9 +117,144 @@ class TrainChild:
         return model.to(self.task.train.x.device)
 
     def trained(self, tokens: Tokens) -> nn.Module:
-        """The trained child."""
+        """The trained child. Raises `FloatingPointError` if its training diverges."""
         model = self.build(tokens)
         with runs.seeded(self.seed):  # drop-path draws
-            for _ in train(model, self.task.train, self.recipe, self.seed):
+            for _ in finite(train(model, self.task.train, self.recipe, self.seed)):
+                pass
+        return model
+
+
+@dataclass(frozen=True)
+class TextRecipe:
+    """How a language model is trained: Adam with bounded gradients, the learning rate falling to 0 along a cosine.
+
+    Zoph & Le 2017, section 4.2, trains children for 35 epochs and says no more; steps of 35 tokens and the bound 5 are
+    those of Zaremba et al. 2014, on whom that section builds. The rest is what trains small models of characters
+    well in seconds. Dropout belongs to the model.
+    """
+
+    epochs: float = 1.0
+    batch_size: int = 64  # streams that are read side by side
+    bptt: int = 35  # tokens that a gradient goes back
+    lr: float = 1e-2
+    weight_decay: float = 0.0
+    clip: float = 5.0  # of the gradient's norm
+
+
+def train_text(model: nn.Module, tokens: Tensor, recipe: TextRecipe, seed: int) -> Iterator[float]:
+    """Trains in place and yields the training loss (nats per token) of every batch, a function of (seed, index).
+
+    `model` is called as a `child.RecurrentChild`. Its state is carried from batch to batch, without gradient, and
+    starts from nothing at each epoch. `tokens` (N,) int64.
+    """
+    optim = torch.optim.Adam(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
+    per_epoch = text_batches(tokens, recipe.batch_size, recipe.bptt)
+    batches = round(recipe.epochs * per_epoch)
+    state = None
+    for index in range(batches):
+        for group in optim.param_groups:
+            group["lr"] = recipe.lr * (1 + cos(pi * index / batches)) / 2
+        x, y = text_batch(tokens, index, recipe.batch_size, recipe.bptt, seed)  # (bptt, batch_size)
+        loss, state = train_text_step(model, optim, x, y, None if index % per_epoch == 0 else state, recipe)
+        yield loss.item()
+
+
+def train_text_step(
+    model: nn.Module,
+    optim: torch.optim.Optimizer,
+    x: Tensor,
+    y: Tensor,
+    state: list[child.State] | None,
+    recipe: TextRecipe,
+) -> tuple[Tensor, list[child.State]]:
+    """One step on a batch x, y (bptt, batch_size); returns the loss () and the state after it, both detached."""
+    model.train()
+    logits, state = model(x, state)
+    loss = F.cross_entropy(logits.flatten(0, 1), y.flatten())
+    optim.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+    optim.step()
+    return loss.detach(), [(h.detach(), c.detach()) for h, c in state]
+
+
+@torch.no_grad()
+def perplexity(model: nn.Module, tokens: Tensor, streams: int = 1, steps: int = 100) -> float:
+    """exp of the mean of -log P(token | what came before), in evaluation mode: inf on overflow, nan if the model is.
+
+    Every token (N,) but the first is predicted exactly once, the state carried along. More `streams` are faster: the
+    text is cut into so many, read side by side, each from a state of nothing. `steps` bounds the memory alone.
+    """
+    predicted = len(tokens) - 1
+    if not 1 <= streams <= predicted or steps < 1:
+        raise ValueError(f"streams, steps: got {streams}, {steps}, expected 1 to {predicted}, and at least 1")
+    model.eval()
+    missing = -predicted % streams  # at the end of the last stream
+    x = F.pad(tokens[:-1], (0, missing)).view(streams, -1).T  # (steps of all streams, streams)
+    y = F.pad(tokens[1:], (0, missing), value=IGNORED).view(streams, -1).T
+    nats, state = [], None
+    for x_part, y_part in zip(x.split(steps), y.split(steps), strict=True):
+        logits, state = model(x_part, state)
+        nats.append(F.cross_entropy(logits.flatten(0, 1), y_part.flatten(), ignore_index=IGNORED, reduction="sum"))
+    return (torch.stack(nats).sum() / predicted).exp().item()
+
+
+IGNORED = -100  # a target that is none
+
+
+def bits(perplexity: float) -> float:
+    """A perplexity as bits per token; of a text of characters, per character."""
+    return log2(perplexity)
+
+
+def unigram_perplexity(train: Tensor, test: Tensor, vocabulary: int) -> float:
+    """The perplexity on `test` of a model that knows how often each token occurs in `train`, and no context.
+
+    Counts are increased by one (Laplace), so that no token is impossible. The tokens that `perplexity` predicts count:
+    all but the first. A child with a worse figure has learned nothing from what came before.
+    """
+    if max(train.max(), test.max()) >= vocabulary:
+        raise ValueError(f"vocabulary: got {vocabulary}, expected more than every token of train and test")
+    counts = torch.bincount(train.cpu(), minlength=vocabulary).double() + 1
+    return counts.div(counts.sum()).log()[test[1:].cpu()].mean().neg().exp().item()
+
+
+@dataclass(frozen=True)
+class TrainTextChild:
+    """tokens -> reward: c / perplexity^2 on validation of the child trained from scratch (Zoph & Le 2017, section 3.4).
+
+    Every child sees the same batches and starts from the same seed. A child whose training diverges gets `Failed`.
+    Validation reads `recipe.batch_size` streams.
+    """
+
+    space: TreeSpace
+    task: TextTask
+    recipe: TextRecipe
+    units: int
+    layers: int = 1
+    dropout: float = 0.0
+    seed: int = 0
+    c: float = 80.0
+
+    def __call__(self, tokens: Tokens) -> float:
+        try:
+            found = perplexity(self.trained(tokens), self.task.valid, self.recipe.batch_size)
+        except FloatingPointError as error:
+            return Failed(str(error))
+        return self.c / (found * found) if isfinite(found) else Failed(f"diverged: the perplexity is {found}")
+
+    def build(self, tokens: Tokens) -> nn.Module:
+        """The untrained child, where the task's text is."""
+        size = {"vocabulary": len(self.task.vocabulary), "units": self.units, "layers": self.layers}
+        with runs.seeded(self.seed):
+            model = child.build_recurrent(self.space, tokens, **size, dropout=self.dropout)
+        return model.to(self.task.train.device)
+
+    def trained(self, tokens: Tokens) -> nn.Module:
+        """The trained child. Raises `FloatingPointError` if its training diverges."""
+        model = self.build(tokens)
+        with runs.seeded(self.seed):  # dropout draws
+            for _ in finite(train_text(model, self.task.train, self.recipe, self.seed)):
                 pass
         return model

@@ -172,8 +172,9 @@ def _check_options(name: str, options: tuple) -> None:
 class ConvSpace:
     """Convolutional networks layer by layer (Zoph & Le 2017, sections 3.1 and 3.3).
 
-    Per layer: filter height, filter width, stride height, stride width, number of filters, then a skip bit for every
-    earlier layer. One `skip` table of (layers, layers, 2); every other kind has a table of (layers, options).
+    Per layer: filter height, filter width, stride height, stride width, number of filters; with `pooling`, the size of
+    a max pool after it, where 1 is none; then a skip bit for every earlier layer. One `skip` table of (layers, layers,
+    2); every other kind has a table of (layers, options).
     """
 
     layers: int = 6
@@ -182,6 +183,7 @@ class ConvSpace:
     strides: tuple[int, ...] = (1,)
     filters: tuple[int, ...] = (24, 36, 48, 64)
     skips: bool = True
+    pooling: tuple[int, ...] = ()  # such as (1, 2); in the paper's experiment two layers pool, at fixed places
 
     def __post_init__(self) -> None:
         _check_fields(self, layers=1)
@@ -191,13 +193,14 @@ class ConvSpace:
     @property
     def attributes(self) -> dict[str, tuple[int, ...]]:
         """The decisions of a layer before its skip bits, in order: kind -> options."""
-        return {
+        chosen = {
             "filter_height": self.heights,
             "filter_width": self.widths,
             "stride_height": self.strides,
             "stride_width": self.strides,
             "filters": self.filters,
         }
+        return chosen | ({"pool": self.pooling} if self.pooling != () else {})
 
     @cached_property
     def decisions(self) -> tuple[Decision, ...]:

@@ -6,6 +6,7 @@ Stop with `break`. Go on with `search(..., after=resume("search.pt"))`: the step
 """
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from math import isfinite
@@ -77,7 +78,7 @@ def tee(steps: Iterable[Step], *sinks: Sink) -> Iterator[Step]:
 
 def progress(total: int) -> Sink:
     """A bar of `total` steps with the best reward so far. The environment variable TQDM_DISABLE=1 hides it."""
-    bar = tqdm(total=total)
+    bar = tqdm(total=total, disable=os.environ.get("TQDM_DISABLE") == "1")
     top = -float("inf")
 
     def show(step: Step) -> None:

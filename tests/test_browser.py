@@ -167,7 +167,7 @@ def run_all(page: Page, address: str) -> None:
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
-def test_the_lesson_runs_in_jupyterlab(path: Path, lab: str, browser_page: Page) -> None:
+def test_the_lesson_runs_in_jupyterlab(path: Path, browser_page: Page, lab: str) -> None:
     page, errors = browser_page, []
     page.on("pageerror", lambda error: errors.append(str(error)))
     run_all(page, lab.format(path.name))

@@ -3,11 +3,24 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from fake_device import fake_gpu
 from torch import nn
 
-from naslab import data, evaluate, spaces
+from naslab import child, data, evaluate, genotypes, spaces
 from naslab.data import Images
-from naslab.evaluate import Recipe, TrainChild, accuracy, train, train_step
+from naslab.evaluate import (
+    Recipe,
+    TextRecipe,
+    TrainChild,
+    TrainTextChild,
+    accuracy,
+    perplexity,
+    train,
+    train_step,
+    train_text,
+    train_text_step,
+)
+from naslab.steps import Failed
 
 SPACE = spaces.nas_bench_201()
 CONVS, NOTHING = (3, 0, 0, 0, 3, 0), (0, 0, 0, 0, 0, 0)
@@ -92,7 +105,7 @@ def test_accuracy_counts_and_does_not_depend_on_the_batch_size():
 
 def judge(**changes):
     arguments = {"recipe": Recipe(epochs=6, batch_size=32, lr=0.1), "channels": 4, "cells": 1, "seed": 0} | changes
-    return TrainChild(SPACE, data.digits(), **arguments)
+    return TrainChild(**({"space": SPACE, "task": data.digits()} | arguments))
 
 
 def test_a_child_learns_and_a_constant_one_does_not():
@@ -121,3 +134,211 @@ def test_drop_path_needs_a_child_that_has_it():
 def test_default_recipe_is_darts():
     r = evaluate.Recipe()
     assert (r.batch_size, r.lr, r.momentum, r.weight_decay, r.clip) == (96, 0.025, 0.9, 3e-4, 5.0)
+
+
+# Text
+
+
+VOCABULARY = 7
+
+
+def text(n=400, seed=0):
+    """Each token is the one before plus 1 or 2: a bigram model needs 2 guesses."""
+    steps = torch.randint(1, 3, (n,), generator=torch.Generator().manual_seed(seed))
+    return steps.cumsum(0) % VOCABULARY
+
+
+class Bigram(nn.Module):
+    """The smallest model with the signature of a recurrent child; its state counts the tokens it has read."""
+
+    def __init__(self, logits=None):
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(VOCABULARY, VOCABULARY) if logits is None else logits)
+        self.seen = []
+
+    def forward(self, tokens, state=None):
+        count = torch.zeros(tokens.shape[1], 1) if state is None else state[0][0]
+        self.seen.append((tokens, int(count[0]), self.training, count.requires_grad))
+        count = count + len(tokens) + 0 * self.logits[0, 0].nan_to_num()
+        return self.logits[tokens], [(count, count)]
+
+
+def test_a_text_step_is_adam_with_clipping_by_hand():
+    torch.manual_seed(0)
+    model, recipe = Bigram(), TextRecipe(lr=0.3, clip=1e-3, weight_decay=0.1)
+    optim = torch.optim.Adam(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
+    w = torch.zeros(VOCABULARY, VOCABULARY, requires_grad=True)
+    m = v = torch.zeros_like(w)
+    state = None
+    for step in (1, 2):
+        x = text().view(8, 50)[:, step * 10 : step * 10 + 5]
+        y = text().view(8, 50)[:, step * 10 + 1 : step * 10 + 6]
+        loss, state = train_text_step(model, optim, x, y, state, recipe)
+        expected = F.cross_entropy(w[x].flatten(0, 1), y.flatten())
+        (g,) = torch.autograd.grad(expected, w)
+        assert g.norm() > recipe.clip
+        g = g * (recipe.clip / g.norm()) + recipe.weight_decay * w.detach()
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+        moved = (m / (1 - 0.9**step)) / ((v / (1 - 0.999**step)).sqrt() + 1e-8)
+        w = (w.detach() - recipe.lr * moved).requires_grad_()
+        assert loss.item() == pytest.approx(expected.item()) and not loss.requires_grad
+        assert torch.allclose(model.logits, w, atol=1e-4)
+        assert not state[0][0].requires_grad
+
+
+def test_text_batches_states_and_rates(monkeypatch):
+    rates = []
+    real = torch.optim.Adam.step
+    monkeypatch.setattr(torch.optim.Adam, "step", lambda s: (rates.append(s.param_groups[0]["lr"]), real(s))[1])
+    model, recipe = Bigram(), TextRecipe(epochs=2.5, batch_size=4, bptt=10, lr=0.5)
+    losses = list(train_text(model, text(), recipe, seed=3))
+    per_epoch = data.text_batches(text(), 4, 10)
+    assert per_epoch == 9 and len(losses) == 22
+    assert losses[0] == pytest.approx(math.log(VOCABULARY)) and losses[-1] < 0.8  # log 2 = 0.69 at best
+    for index, (x, count, training, requires_grad) in enumerate(model.seen):
+        assert torch.equal(x, data.text_batch(text(), index, 4, 10, 3)[0])
+        assert count == 10 * (index % per_epoch)  # carried, and nothing at the start of an epoch
+        assert training and not requires_grad
+    assert rates == pytest.approx([0.5 * (1 + math.cos(math.pi * k / 22)) / 2 for k in range(22)])
+
+
+def test_perplexity_by_hand_with_any_streams():
+    torch.manual_seed(0)
+    model, tokens = Bigram(torch.randn(VOCABULARY, VOCABULARY)), text(101)
+    nats = -model.logits.log_softmax(-1)[tokens[:-1], tokens[1:]]
+    for streams in (1, 2, 7, 64, 100):
+        for steps in (1, 9, 1000):
+            model.seen.clear()
+            assert perplexity(model, tokens, streams, steps) == pytest.approx(nats.mean().exp().item(), rel=1e-5)
+            read = torch.cat([x for x, *_ in model.seen])
+            assert torch.equal(read.T.flatten()[:100], tokens[:-1])  # each once, in order
+            assert [count for _, count, *_ in model.seen] == [steps * k for k in range(len(model.seen))]
+            assert not any(training for *_, training, _ in model.seen)
+
+
+def test_one_stream_of_a_recurrent_child_token_by_token():
+    torch.manual_seed(0)
+    model = child.build_recurrent(*genotypes.NAS_CELL, vocabulary=VOCABULARY, units=4, dropout=0.3).eval()
+    nats, state, tokens = 0.0, None, text(60)
+    for k in range(59):
+        logits, state = model(tokens[None, k : k + 1], state)
+        nats -= logits[0, 0].log_softmax(-1)[tokens[k + 1]].item()
+    assert perplexity(model.train(), tokens, steps=7) == pytest.approx(math.exp(nats / 59), rel=1e-5)
+
+
+def test_perplexity_overflows_to_infinity_and_keeps_nan():
+    certain = torch.full((VOCABULARY, VOCABULARY), -1e4).fill_diagonal_(0.0)  # of the same token again
+    assert perplexity(Bigram(certain), text()) == math.inf
+    assert math.isnan(perplexity(Bigram(certain * math.nan), text()))
+
+
+@pytest.mark.parametrize(("streams", "steps"), [(0, 1), (-1, 1), (400, 1), (1, 0)])
+def test_bad_streams(streams, steps):
+    with pytest.raises(ValueError, match=rf"streams, steps: got {streams}, {steps}, expected 1 to 399"):
+        perplexity(Bigram(), text(), streams, steps)
+
+
+def test_the_unigram_bound_by_hand():
+    train, test = torch.tensor([0, 0, 0, 1]), torch.tensor([2, 0, 1, 2, 0])
+    p = [4 / 7, 2 / 7, 1 / 7]
+    expected = math.prod([p[0], p[1], p[2], p[0]]) ** (-1 / 4)  # the first token is not predicted
+    assert evaluate.unigram_perplexity(train, test, 3) == pytest.approx(expected)
+    constant = Bigram(torch.tensor([*p, 1e-9, 1e-9, 1e-9, 1e-9]).log().expand(VOCABULARY, -1).clone())
+    assert perplexity(constant, test) == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(ValueError, match="vocabulary: got 2"):
+        evaluate.unigram_perplexity(train, test, 2)
+
+
+def test_bits():
+    assert evaluate.bits(8.0) == 3.0
+
+
+def test_finite_stops_at_the_first_that_is_not():
+    assert list(evaluate.finite([1.0, 2.0])) == [1.0, 2.0]
+    for bad in (math.nan, math.inf):
+        with pytest.raises(FloatingPointError, match=f"diverged: the loss of batch 1 is {bad}"):
+            list(evaluate.finite([1.0, bad, 2.0]))
+
+
+TASK = data.TextTask("steps", tuple("abcdefg"), text(4000), text(500, 1), text(500, 2))
+
+
+def text_judge(string=genotypes.NAS_CELL, **changes):
+    arguments = {"recipe": TextRecipe(epochs=3, batch_size=16, bptt=10, lr=0.03), "units": 12, "seed": 0} | changes
+    return TrainTextChild(string[0], TASK, **arguments)
+
+
+def test_a_text_child_learns_and_a_dead_one_does_not():
+    reward = text_judge()(genotypes.NAS_CELL[1])
+    assert 80 / 2.3**2 < reward < 80 / 1.9**2  # perplexity 2 at best
+    model = text_judge().trained(genotypes.NAS_CELL[1])
+    assert reward == 80 / perplexity(model, TASK.valid, 16) ** 2
+    assert text_judge(c=1.0)(genotypes.NAS_CELL[1]) == pytest.approx(reward / 80)
+    products = (1, 1, 1, 1, 0, 1, 0, 0, 0, 1)  # of x and h: never leave h = 0
+    unigram = evaluate.unigram_perplexity(TASK.train, TASK.valid, VOCABULARY)
+    dead = text_judge(genotypes.FIGURE_5)(products)
+    assert dead == pytest.approx(80 / unigram**2, rel=0.05) and unigram > 6.9
+
+
+def test_the_text_reward_repeats_and_leaves_the_global_random_numbers_alone():
+    torch.manual_seed(3)
+    before = torch.random.get_rng_state()
+    judge = text_judge(recipe=TextRecipe(epochs=0.5, batch_size=16, bptt=10), dropout=0.3, layers=2)
+    assert judge(genotypes.NAS_CELL[1]) == judge(genotypes.NAS_CELL[1])
+    assert torch.equal(torch.random.get_rng_state(), before)
+    other = text_judge(recipe=judge.recipe, seed=1).build(genotypes.NAS_CELL[1])
+    assert not torch.equal(other.embedding.weight, judge.build(genotypes.NAS_CELL[1]).embedding.weight)
+
+
+def test_a_diverged_text_child_is_a_recorded_failure():
+    unbounded = (0,) * 10  # sums alone: what is in h grows from token to token without a bound
+    judge = text_judge(genotypes.FIGURE_5, recipe=TextRecipe(epochs=1, batch_size=16, bptt=35, lr=1000.0))
+    reward = judge(unbounded)
+    assert reward == 0 and isinstance(reward, Failed) and "diverged: the loss of batch" in reward.reason
+    with pytest.raises(FloatingPointError):
+        judge.trained(unbounded)
+
+
+def test_a_child_that_diverges_in_validation_is_one_too(monkeypatch):
+    for bad in (math.inf, math.nan):
+        monkeypatch.setattr(evaluate, "perplexity", lambda *a, bad=bad: bad)
+        reward = text_judge(recipe=TextRecipe(epochs=0.1, batch_size=16, bptt=10))(genotypes.NAS_CELL[1])
+        assert reward == 0 and isinstance(reward, Failed) and reward.reason == f"diverged: the perplexity is {bad}"
+
+
+def test_a_diverged_image_child_is_a_recorded_failure():
+    reward = judge(recipe=Recipe(epochs=1, batch_size=32, lr=1e30, clip=1e30))(CONVS)
+    assert reward == 0 and isinstance(reward, Failed) and "diverged" in reward.reason
+
+
+def test_bad_strings_raise():
+    for bad in ((0,) * 9, None, (9,) * 34):
+        with pytest.raises(ValueError):
+            text_judge()(bad)
+    with pytest.raises(ValueError, match="space: got"):
+        TrainTextChild(SPACE, TASK, TextRecipe(), 8)(CONVS)
+
+
+def test_a_conv_string_is_trained_without_channels():
+    space = spaces.ConvSpace(2, filters=(8, 16))
+    reward = judge(space=space, channels=None, cells=None)((1, 1, 0, 0, 0, 1, 1, 0, 0, 1, 1))
+    assert reward > 0.7
+
+
+@pytest.mark.parametrize("cell", ["tree", "lstm"])
+def test_a_text_step_leaves_no_tensor_on_the_wrong_device(cell):
+    with fake_gpu() as device:
+        if cell == "tree":
+            model = child.build_recurrent(*genotypes.FIGURE_5, vocabulary=7, units=4, layers=2, dropout=0.2)
+        else:
+            model = child.RecurrentChild(lambda n: nn.LSTMCell(n, n), vocabulary=7, units=4)
+        model = model.to(device)
+        optim = torch.optim.Adam(model.parameters(), 0.1)
+        tokens = torch.randint(0, 7, (400,), device=device)
+        x, y = data.text_batch(tokens, 0, 8, 3, seed=0)
+        loss, state = train_text_step(model, optim, x, y, None, TextRecipe())
+        loss, state = train_text_step(model, optim, x, y, state, TextRecipe())
+        perplexity(model, tokens, streams=100)
+        moments = [v for s in optim.state.values() for k, v in s.items() if k != "step"]
+        found = [loss, *(v for pair in state for v in pair), *model.parameters(), *moments]
+        assert {t.device.type for t in found} == {"lazy"}

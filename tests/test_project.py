@@ -28,9 +28,9 @@ HERE = {name: str(value) for name, value in default_environment().items()}
 
 
 def run(*command: str | Path, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command, cwd=cwd, env=os.environ | environment, capture_output=True, text=True, check=False, timeout=600
-    )
+    outside_make = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL")}
+    environment = outside_make | environment
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=600)
 
 
 def in_venv(name: str) -> Path:
@@ -199,7 +199,9 @@ def test_make_with_an_old_python_says_so_before_it_builds_anything(tmp_path: Pat
 
 @needs_make
 def test_make_run_passes_its_variables_through() -> None:
-    done = run("make", "-n", "-o", ".venv/ready", "run", "PROFILE=full", "DEVICE=cuda", "ONLY=03", "RECORD=1")
+    done = run(
+        "make", "-n", "-o", ".venv/ready", "run", "VENV=.venv", "PROFILE=full", "DEVICE=cuda", "ONLY=03", "RECORD=1"
+    )
     assert " ".join(done.stdout.replace("\\\n", " ").split()).endswith(
         "tools/run_notebooks.py --profile full --device cuda --only 03 --record"
     )

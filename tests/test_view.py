@@ -15,8 +15,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from naslab import spaces, view
-from naslab.view import graphs, picture, plots
+from naslab import runs, spaces, view
+from naslab.controller import Controller
+from naslab.view import chart, graphs, layers, picture, plots
+from naslab.view.canvas import beside
 
 torch.set_num_threads(1)
 SVG = "{http://www.w3.org/2000/svg}"
@@ -50,6 +52,11 @@ def edges(pictured):
     return [(g.find(f"{SVG}path").get("stroke"), g.find(f"{SVG}path").get("stroke-dasharray")) for g in groups]
 
 
+with runs.seeded(0):
+    CONTROLLER = Controller(spaces.MacroSpace(layers=4), init=1.0)
+MACRO = sample(CONTROLLER.space, 0)
+
+
 def all_pictures():
     rng = np.random.default_rng(0)
     x, y = np.arange(1, 21), rng.random((3, 20)).cumsum(1)
@@ -69,6 +76,9 @@ def all_pictures():
         "histogram": view.histogram(y[0], [0, 4, 8, 12], marks={"here": 5.0, "there": 7.0}, **words),
         "heatmap": view.heatmap(y[:, :4], ["r0", "r1", "r2"], ["c0", "c1", "c2", "c3"], **named),
         "large": view.heatmap(rng.random((15, 15)), [*map(str, range(15))], [*map(str, range(15))], **named),
+        "sandbox": view.policy_picture(repeats=20, updates=10),
+        "decision": view.step_picture(CONTROLLER, MACRO, 6),
+        "anchors": view.anchor_picture(CONTROLLER, MACRO, 0.5),
         "images": view.images(rng.random((3, 1, 8, 8)), ["a", "b", "c"], **named),
     }
 
@@ -177,7 +187,7 @@ def test_texts_in_pictures_use_no_other_colours(pictures):
     for name, p in pictures.items():
         for text in ET.fromstring(p.svg).iter(f"{SVG}text"):
             fill = text.get("fill") or re.search(r"fill: (#\w+)", text.get("style") + "; fill: #000000")[1]
-            in_cells = {"#ffffff", "#000000"} if name == "heatmap" else set()
+            in_cells = {"#ffffff", "#000000"} if name in ("heatmap", "anchors") else set()
             allowed = {picture.INK.lower(), picture.FAINT.lower()} | in_cells
             assert fill.lower() in allowed, (name, text.text, fill)
 
@@ -195,8 +205,10 @@ def test_every_picture_has_an_opaque_ground(pictures):
 
 
 def test_series_differ_by_more_than_colour():
-    for signals in (plots._COLORS, plots._MARKERS, plots._LINES, plots._HATCHES):
+    for signals in (plots._COLORS, plots._MARKERS, plots._LINES, plots._HATCHES, layers._ARCS):
         assert len(set(signals)) == len(signals) == 6
+    for signals in zip(*chart._LOOKS, strict=True):
+        assert len(set(signals)) == 3
 
 
 # Architectures
@@ -274,6 +286,77 @@ def test_alternative_text_follows_the_string():
     )
 
 
+def boxes(pictured):
+    """The places of the boxes of a network drawn layer by layer."""
+    rects = ET.fromstring(pictured.svg).iter(f"{SVG}rect")
+    return [[r.get(name) for name in ("x", "y", "width", "height")] for r in rects]
+
+
+@pytest.mark.parametrize("name", sorted(SPACES))
+def test_what_is_not_decided_is_not_shown_and_the_rest_stays(name):
+    space = SPACES[name]
+    tokens = sample(space, 2)
+    whole = view.architecture(space, tokens)
+    assert view.architecture(space, tokens, len(tokens)) == whole
+    drawn = [view.architecture(space, tokens, n) for n in range(len(tokens))]
+    counts = [len(edges(p)) for p in drawn]
+    assert counts == sorted(counts) and counts[-1] <= len(edges(whole))
+    assert len({p.alt for p in drawn}) > 1 and all(p.alt != whole.alt for p in drawn[: len(drawn) // 2])
+    if isinstance(space, spaces.MacroSpace | spaces.ConvSpace):
+        assert all(boxes(p) == boxes(whole) for p in drawn)
+        assert sum("?" in word for word in texts(drawn[0])) == space.layers
+    other = list(tokens)  # what comes later must not leak into what is shown
+    other[-1] = next(t for t in spaces.allowed(space.decisions[-1], tokens) if t != tokens[-1])
+    later = view.architecture(space, other, len(tokens) - 1)
+    assert later.alt == drawn[-1].alt and sorted(texts(later)) == sorted(texts(drawn[-1]))
+
+
+def test_the_steps_of_a_cell_and_a_layer():
+    space = spaces.enas_rnn(nodes=2)
+    alts = [view.architecture(space, [0, 1, 1, 2], n).alt for n in range(5)]
+    counts = [len(edges(view.architecture(space, [0, 1, 1, 2], n))) for n in range(5)]
+    assert counts == [0, 1, 1, 2, 3]  # an edge appears with its source, the output's with the last decision
+    assert "recurrent node 1 = not decided" in alts[0] and "node 1 = ?(0)" in alts[1]
+    assert "node 1 = relu(0); recurrent node 2 = not decided" in alts[2]
+    assert "output" not in alts[3] and "output from node 2" in alts[4]
+    space = spaces.ConvSpace(layers=2, heights=(3,), widths=(5,), filters=(24, 36))
+    alts = [view.architecture(space, [0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1], n).alt for n in (0, 1, 5, 10, 11)]
+    assert "Nothing is decided" in alts[0] and "layer 0 3x? filters ? reads not decided" in alts[1]
+    assert "layer 0 3x5 filters 36 reads the image." in alts[2]
+    assert "layer 1 3x5 filters 24 reads not decided." in alts[3] and "classifier" not in alts[3]
+    assert "layer 1 3x5 filters 24 reads 0; classifier reads 1." in alts[4]
+
+
+def test_arcs_of_a_crowded_network_stay_inside_and_apart():
+    space = spaces.MacroSpace()
+    drawn = view.architecture(space, [int(d.kind == "skip") for d in space.decisions])  # every skip there is
+    assert len(edges(drawn)) == 13 + 66
+    root = ET.fromstring(drawn.svg)
+    width = float(root.get("width").removesuffix("px"))
+    assert width < 560  # beside a heat map on 1000 pixels
+    arcs = [p.get("d") for p in root.iter(f"{SVG}path") if "C" in (p.get("d") or "")]
+    ends = {tuple(float(n) for n in re.findall(r"[\d.]+", d)) for d in arcs}
+    assert len(ends) == 66
+    for x, _, bend, *_ in ends:
+        assert 0 < x + 0.75 * (bend - x) < width
+
+
+def test_pictures_beside_each_other():
+    left, right = view.architecture(SPACES["tree_2"], [0] * 10), view.architecture(SPACES["macro"], [0] * 15)
+    both = beside("Both", left, right)
+    root = ET.fromstring(both.svg)
+    inner = [e for e in root.iter(f"{SVG}svg") if e is not root]
+    sizes = [ET.fromstring(p.svg).get("width") for p in (left, right)]
+    assert [e.get("width") for e in inner] == sizes and inner[1].get("x") == sizes[0].removesuffix("px")
+    assert both.alt == f"{left.alt} {right.alt}" and {*texts(left), *texts(right)} <= {*texts(both)}
+
+
+@pytest.mark.parametrize("decided", [-1, 7, "3", 2.0])
+def test_decided_is_a_number_of_tokens(decided):
+    with pytest.raises(ValueError, match=r"decided: got .* expected 0 to 6 tokens"):
+        view.architecture(spaces.nas_bench_201(), [0] * 6, decided)
+
+
 def test_bad_input_is_refused():
     with pytest.raises(ValueError, match="the space has 6 decisions"):
         view.architecture(spaces.nas_bench_201(), [0])
@@ -349,80 +432,3 @@ def test_source_shows_the_code_and_where_it_lives():
     for foreign in (os.path.join, len, 3, "text", None):
         with pytest.raises(ValueError, match="expected a module, class or function of naslab"):
             view.source(foreign)
-
-
-# The string explorer
-
-
-@pytest.fixture
-def explorer():
-    return view.string_explorer(
-        spaces.darts_conv(nodes=2), [0, 3, 1, 2, 1, 2, 2, 3] * 2, lambda t: 1000 * sum(t), seed=3
-    )
-
-
-def test_explorer_starts_at_the_string(explorer):
-    space = spaces.darts_conv(nodes=2)
-    tokens = (0, 3, 1, 2, 1, 2, 2, 3) * 2
-    assert explorer.tokens == tokens
-    assert list(explorer.sliders) == [d.name for d in space.decisions]
-    assert "0 3 1 2 1 2 2 3 0 3" in explorer.text and "normal.2.0.op=sep_conv_3x3" in explorer.text
-    assert f"{1000 * sum(tokens):,}" in explorer.text and f"{space.strings:,}" in explorer.text
-    assert explorer.drawing.replace('style="max-width:100%;height:auto" ', "") == view.architecture(space, tokens).svg
-
-
-def test_moving_any_slider_changes_string_count_and_drawing_together(explorer):
-    for name in explorer.sliders:
-        if not name.endswith(".op"):
-            continue
-        before = explorer.tokens, explorer.text, explorer.drawing
-        slider = explorer.sliders[name]
-        slider.value = (slider.value + 1) % len(slider.options)
-        position = list(explorer.sliders).index(name)
-        assert explorer.tokens[position] == slider.value != before[0][position]
-        assert f"{1000 * sum(explorer.tokens):,}" in explorer.text
-        assert f"{name}={slider.label}" in explorer.text and explorer.text != before[1]
-        assert slider.label in explorer.drawing and explorer.drawing != before[2]
-
-
-def test_an_invalid_combination_is_explained_and_can_be_left(explorer):
-    explorer.sliders["normal.2.0.input"].value = 1
-    assert "normal.2.0.input and normal.2.1.input are both 1, they must differ" in explorer.text
-    assert "not a string of the space" in explorer.text and "parameters" not in explorer.text
-    assert explorer.drawing == ""
-    explorer.sliders["normal.2.1.input"].value = 0
-    assert "differ" not in explorer.text and "<svg" in explorer.drawing and explorer.tokens[:4] == (1, 3, 0, 2)
-
-
-def test_sample_is_the_spaces_and_draws_once(explorer, monkeypatch):
-    drawn = []
-    monkeypatch.setattr(view.widgets, "architecture", lambda *a: drawn.append(a) or view.architecture(*a))
-    generator = torch.Generator().manual_seed(3)
-    for k in range(1, 4):
-        explorer.sample.click()
-        assert explorer.tokens == spaces.darts_conv(nodes=2).sample(generator) and len(drawn) == k
-    assert tuple(s.value for s in explorer.sliders.values()) == explorer.tokens
-
-
-def test_explorer_can_be_set_from_python_and_refuses_what_is_no_string(explorer):
-    explorer.tokens = (0, 0, 1, 0, 0, 0, 1, 0) * 2
-    assert "0 0 1 0 0 0 1 0 0 0" in explorer.text
-    with pytest.raises(ValueError, match=r"normal\.2\.1\.input: token 0 is outside \(1,\)"):
-        explorer.tokens = (0,) * 16
-    assert explorer.tokens == (0, 0, 1, 0, 0, 0, 1, 0) * 2
-
-
-@pytest.mark.parametrize("name", sorted(SPACES))
-def test_explorer_opens_every_space(name):
-    space = SPACES[name]
-    explorer = view.string_explorer(space, sample(space, 0), lambda t: len(t))
-    choices = [d for d in space.decisions if len(d.options) > 1]
-    assert list(explorer.sliders) == [d.name for d in choices]
-    for decision, slider in zip(choices, explorer.sliders.values(), strict=True):
-        assert slider.description == decision.name and [o for o, _ in slider.options] == [*map(str, decision.options)]
-    assert explorer.tokens == sample(space, 0) and "<svg" in explorer.drawing
-
-
-def test_explorers_plain_text_is_short_and_the_same_each_time(explorer):
-    data = explorer._repr_mimebundle_()
-    assert data["text/plain"] == "string explorer: 16 sliders, 830,131,344 strings"

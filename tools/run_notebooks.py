@@ -91,9 +91,11 @@ def watch(process: psutil.Popen, seconds: float | None, tick: Callable[[], None]
     family: list[psutil.Process] = [process]
     try:
         while process.poll() is None and not late:
+            before = family
             with suppress(psutil.NoSuchProcess):
                 family = [process, *process.children(recursive=True)]
-            peak = max(peak, memory(family))
+            # seen twice: between its fork and its exec a new process shows the memory of its parent
+            peak = max(peak, memory(member for member in family if member in before))
             looks += 1
             if looks % 20 == 0:
                 tick()

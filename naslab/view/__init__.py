@@ -4,21 +4,33 @@ Whatever is shown has alternative text, colours that the colour-blind can tell a
 opaque background for light and dark themes, and the same bytes for the same input.
 """
 
+from naslab.view.anchors import anchor_map, anchor_picture, skip_probabilities
+from naslab.view.assembler import tree_assembler
+from naslab.view.explorer import string_explorer
 from naslab.view.graphs import architecture
 from naslab.view.picture import Picture
 from naslab.view.plots import bars, curves, heatmap, histogram, images, points
+from naslab.view.sandbox import policy_picture, policy_sandbox
+from naslab.view.stepper import controller_stepper, step_picture
 from naslab.view.text import source
-from naslab.view.widgets import string_explorer
 
 __all__ = [
     "Picture",
+    "anchor_map",
+    "anchor_picture",
     "architecture",
     "bars",
+    "controller_stepper",
     "curves",
     "heatmap",
     "histogram",
     "images",
     "points",
+    "policy_picture",
+    "policy_sandbox",
+    "skip_probabilities",
     "source",
+    "step_picture",
     "string_explorer",
+    "tree_assembler",
 ]

@@ -1,15 +1,14 @@
-"""Widgets made of sliders and `HTML`: they work by keyboard, and Python may move them as a reader does."""
+"""A string and its network, explored with a slider for every decision."""
 
-import html
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import torch
 from ipywidgets import HTML, Button, HBox, Label, Layout, SelectionSlider, VBox
 
 from naslab.spaces import CellSpace, ConvSpace, MacroSpace, Tokens, TreeSpace
+from naslab.view.canvas import inline
+from naslab.view.controls import Choices, facts
 from naslab.view.graphs import architecture
-from naslab.view.picture import Picture
 
 
 class StringExplorer(VBox):
@@ -25,9 +24,9 @@ class StringExplorer(VBox):
         count: Callable[[Tokens], int],
         seed: int,
     ) -> None:
-        self._space, self._count, self._moving = space, count, False
+        tokens = space.check(tokens)
+        self._space, self._count = space, count
         self._generator = torch.Generator().manual_seed(seed)
-        self._tokens = space.check(tokens)
         self._text = HTML()
         self._drawing = HTML(layout=Layout(width="540px", min_height="240px"))
         self.sample = Button(description="Sample", tooltip="Draw a random string")
@@ -42,12 +41,11 @@ class StringExplorer(VBox):
                 style={"description_width": "120px"},
                 layout=Layout(width="260px"),
             )
-            for d, token in zip(space.decisions, self._tokens, strict=True)
+            for d, token in zip(space.decisions, tokens, strict=True)
             if len(d.options) > 1
         }
         self._labels = {name: Label(layout=Layout(width="110px", margin="2px 2px 2px 10px")) for name in self.sliders}
-        for slider in self.sliders.values():
-            slider.observe(self._moved, "value")
+        self._choices = Choices(space, self.sliders, self._show)
         rows = [
             HBox([self.sliders[name], self._labels[name]], layout=Layout(min_height="32px")) for name in self.sliders
         ]
@@ -60,19 +58,11 @@ class StringExplorer(VBox):
 
     @property
     def tokens(self) -> Tokens:
-        return self._tokens
+        return self._choices.tokens
 
     @tokens.setter
     def tokens(self, tokens: Iterable[int]) -> None:
-        tokens = self._space.check(tokens)
-        self._moving = True  # one drawing when all sliders stand, not one for each
-        try:
-            for decision, token in zip(self._space.decisions, tokens, strict=True):
-                if decision.name in self.sliders:
-                    self.sliders[decision.name].value = token
-        finally:
-            self._moving = False
-        self._moved()
+        self._choices.tokens = tokens
 
     @property
     def text(self) -> str:
@@ -84,33 +74,26 @@ class StringExplorer(VBox):
         """The drawing: SVG, or nothing while the sliders name no string."""
         return self._drawing.value
 
-    def _moved(self, change: Any = None) -> None:
-        if not self._moving:
-            here = self.sliders
-            self._tokens = tuple(here[d.name].value if d.name in here else 0 for d in self._space.decisions)
-            self._show()
-
     def _draw_a_string(self, button: Button) -> None:
         self.tokens = self._space.sample(self._generator)
 
     def _show(self) -> None:
-        chosen = {d.name: str(d.options[t]) for d, t in zip(self._space.decisions, self._tokens, strict=True)}
+        tokens = self.tokens
+        chosen = {d.name: str(d.options[t]) for d, t in zip(self._space.decisions, tokens, strict=True)}
         for name, label in self._labels.items():
             label.value = chosen[name]
         rows = {
-            "string": " ".join(map(str, self._tokens)),
+            "string": " ".join(map(str, tokens)),
             "reads": "; ".join(f"{name}={option}" for name, option in chosen.items()),
         }
-        clash = _clash(self._space, self._tokens)
+        clash = _clash(self._space, tokens)
         if clash:
             rows["not a string of the space"] = clash
         else:
-            rows["parameters"] = f"{self._count(self._tokens):,}"
+            rows["parameters"] = f"{self._count(tokens):,}"
         rows["strings in the space"] = f"{self._space.strings:,}"
-        lines = (f"<div><b>{name}:</b> <code>{html.escape(value)}</code></div>" for name, value in rows.items())
-        text = f'<div style="line-height:1.5;max-width:940px">{"".join(lines)}</div>'
-        drawing = "" if clash else _inline(architecture(self._space, self._tokens))
-        self._text.value, self._drawing.value = text, drawing
+        drawing = "" if clash else inline(architecture(self._space, tokens))
+        self._text.value, self._drawing.value = facts(rows), drawing
 
 
 def string_explorer(
@@ -135,7 +118,3 @@ def _clash(space: CellSpace | MacroSpace | ConvSpace | TreeSpace, tokens: Tokens
                 other = space.decisions[earlier].name
                 return f"{other} and {decision.name} are both {decision.options[token]}, they must differ: move one"
     return ""
-
-
-def _inline(drawing: Picture) -> str:
-    return drawing.svg.replace("<svg ", '<svg style="max-width:100%;height:auto" ', 1)

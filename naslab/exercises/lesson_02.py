@@ -1,0 +1,115 @@
+"""Exercises of lesson 02, REINFORCE."""
+
+from collections.abc import Callable, Sequence
+
+from naslab.exercises import Exercise
+
+Numbers = Sequence[float]
+POLICY, REWARDS = (0.5, 0.3, 0.2), (1.0, 0.0, 0.5)
+
+
+def _differs(got: Numbers, expected: Numbers) -> bool:
+    return len(got) != len(expected) or any(abs(a - b) > 1e-9 for a, b in zip(got, expected, strict=True))
+
+
+def check_score(answer: Callable[[Numbers, int], Numbers]) -> str | None:
+    for a in range(3):
+        got, expected = list(answer(POLICY, a)), score(POLICY, a)
+        if not _differs(got, expected):
+            continue
+        if not _differs(got, [1.0 * (i == a) for i in range(3)]):
+            return "Right for the option itself, but every theta enters the normalising sum, too: differentiate it."
+        if not _differs(got, [-g for g in expected]):
+            return "The sign is reversed: raising theta_a must raise log p_a."
+        if not _differs(got, [POLICY[a] * g for g in expected]):
+            return "This is the gradient of p_a. The gradient of its logarithm is that divided by p_a."
+        return f"For p = {POLICY} and a = {a} your function gives {got}. Its entries must add up to 0: do they?"
+    return None
+
+
+def score(p: Numbers, a: int) -> list[float]:
+    return [(1.0 if i == a else 0.0) - p_i for i, p_i in enumerate(p)]
+
+
+def check_baseline_term(answer: Callable[[Numbers, float], Numbers]) -> str | None:
+    for b in (1.0, -4.0):
+        got = list(answer(POLICY, b))
+        if len(got) != 3:
+            return f"Got {len(got)} numbers; the gradient has one for each theta, here 3."
+        if any(abs(g) > 1e-9 for g in got):
+            return f"With b = {b} you get {got}. What is the gradient of the sum of all p_a, which is always 1?"
+    return None
+
+
+def baseline_term(p: Numbers, b: float) -> list[float]:
+    return [sum(p_a * ((1.0 if i == a else 0.0) - p[i]) * b for a, p_a in enumerate(p)) for i in range(len(p))]
+
+
+def check_best_baseline(answer: Callable[[Numbers, Numbers], float]) -> str | None:
+    for p, rewards in ((POLICY, REWARDS), ((0.7, 0.2, 0.1), (0.2, 0.9, 0.4))):
+        got, expected = answer(p, rewards), best_baseline(p, rewards)
+        if abs(got - expected) < 1e-9:
+            continue
+        if abs(got - sum(a * r for a, r in zip(p, rewards, strict=True))) < 1e-9:
+            return (
+                "That is the expected reward, a good baseline. The best one also weights each option by |grad log p|^2."
+            )
+        if abs(got - sum(rewards) / 3) < 1e-9:
+            return "That is the plain mean of the rewards: it forgets how often each option is drawn."
+        return f"For p = {p} and R = {rewards} you get {got:.4f}; the variance is least at {expected:.4f}."
+    return None
+
+
+def best_baseline(p: Numbers, rewards: Numbers) -> float:
+    pull = [p_a * sum(((1.0 if i == a else 0.0) - p_i) ** 2 for i, p_i in enumerate(p)) for a, p_a in enumerate(p)]
+    return sum(w * r for w, r in zip(pull, rewards, strict=True)) / sum(pull)
+
+
+EXERCISES = (
+    Exercise(
+        id="02.1",
+        statement="Write `score(p, a)`: the gradient of log p_a by theta, for p a softmax of theta, as a list.",
+        hints=(
+            "log p_a = theta_a - log sum_j exp(theta_j). Differentiate each term with respect to theta_i.",
+            "The second term's derivative is exp(theta_i) / sum_j exp(theta_j), which has a name.",
+        ),
+        check=check_score,
+        solution=score,
+        wrong=(
+            (lambda p, a: [1.0 * (i == a) for i in range(len(p))], "normalising sum"),
+            (lambda p, a: [p_i - (i == a) for i, p_i in enumerate(p)], "sign is reversed"),
+            (lambda p, a: [p[a] * ((i == a) - p_i) for i, p_i in enumerate(p)], "gradient of p_a"),
+            (lambda p, a: [1 / p_i for p_i in p], "add up to 0"),
+        ),
+    ),
+    Exercise(
+        id="02.2",
+        statement="Write `baseline_term(p, b)`: the sum over a of p_a grad log p_a b, for the softmax, as a list.",
+        hints=(
+            "Use your `score(p, a)` of exercise 02.1.",
+            "For each theta_i: add up p[a] * score(p, a)[i] * b over the options a.",
+        ),
+        check=check_baseline_term,
+        solution=baseline_term,
+        wrong=(
+            (lambda p, b: 0.0 * b, "TypeError"),
+            (lambda p, b: [0.0], "one for each theta"),
+            (lambda p, b: [p_i * b for p_i in p], "always 1"),
+        ),
+    ),
+    Exercise(
+        id="02.3",
+        statement="Write `best_baseline(p, R)`: the constant baseline with the least variance for a softmax policy.",
+        hints=(
+            "Section 5 has the formula: an average of the rewards with weights p_a |grad log p_a|^2.",
+            "|grad log p_a|^2 is the sum of the squares of `score(p, a)`.",
+        ),
+        check=check_best_baseline,
+        solution=best_baseline,
+        wrong=(
+            (lambda p, R: sum(a * r for a, r in zip(p, R, strict=True)), "expected reward"),
+            (lambda p, R: sum(R) / len(R), "plain mean"),
+            (lambda p, R: max(R), "variance is least at"),
+        ),
+    ),
+)

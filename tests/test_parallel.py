@@ -1,0 +1,284 @@
+import _thread
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from functools import partial
+
+import psutil
+import pytest
+import torch
+
+from naslab import data, evaluate, spaces
+from naslab.controller import Controller
+from naslab.evaluate import Recipe, TrainChild
+from naslab.parallel import Workers, process_map
+from naslab.search import reinforce
+from naslab.steps import Failed
+
+CUBE = spaces.nas_bench_201()
+SIGKILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has one way to end a process
+LOADS = 0  # in a worker: how often it has unpickled `Loaded`
+
+
+@pytest.fixture(scope="module")
+def workers():
+    """Two workers for all tests that leave them alive, in surroundings that ask for two threads."""
+    with pytest.MonkeyPatch.context() as patch, Workers(2) as hired:
+        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+            patch.setenv(name, "2")
+        yield hired
+    assert not running()
+
+
+def running() -> list[psutil.Process]:
+    """The workers that this process has; the standard library's resource tracker is none and stays."""
+    return [p for p in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(p.cmdline())]
+
+
+def pid(item):
+    return os.getpid()
+
+
+def threads(item):
+    return torch.get_num_threads()
+
+
+def act(item):
+    match item:
+        case "raise":
+            raise KeyError("no such op")
+        case "nan":
+            return float("nan")
+        case "kill":
+            os.kill(os.getpid(), SIGKILL)
+        case "hang":
+            while True:
+                pass
+        case "exit":
+            sys.exit(3)
+        case "own":
+            return Failed("diverged")
+        case "lock":
+            return threading.Lock()
+        case "context":  # as if an error on the device had left a broken one
+            torch.cuda.is_initialized = lambda: True
+            raise RuntimeError("CUDA error")
+    return item
+
+
+def reasons(results):
+    return [getattr(result, "reason", result) for result in results]
+
+
+DEEDS = ("fine", "raise", "nan", "kill", "hang")
+
+
+def do(tokens):
+    return 0.5 if tokens == (0,) else act(DEEDS[tokens[0]])
+
+
+def test_a_search_survives_all_that_can_happen_to_a_child():
+    before = running()
+    space = spaces.MacroSpace(layers=1, ops=DEEDS)  # one decision
+    torch.manual_seed(0)
+    controller, config = Controller(space, units=8), reinforce.Config(updates=2, children=5)
+    with Workers(2, timeout=2) as workers:
+        search = reinforce.search(space, do, controller, config, torch.Generator().manual_seed(105), map_fn=workers.map)
+        steps = list(search)
+    assert sorted(steps[0].children) == [(0,), (1,), (2,), (3,), (4,)] != list(steps[0].children)
+    assert [s.index for s in steps] == [0, 1] and (0,) in steps[1].children  # the next map works
+    expected = {
+        1: "KeyError: 'no such op'",
+        2: "reward is nan",
+        3: f"worker died: {signal.strsignal(SIGKILL)}",
+        4: "no result within 2 s",
+    }
+    for step in steps:
+        deeds = [token for (token,) in step.children]
+        assert step.rewards == tuple(0.5 if deed == 0 else 0.0 for deed in deeds)
+        assert step.failures == {k: expected[deed] for k, deed in enumerate(deeds) if deed}
+    assert running() == before
+
+
+def test_results_are_those_of_map_bit_for_bit(workers):
+    task = data.digits().head(train=96, valid=50)
+    train_child = TrainChild(CUBE, task, Recipe(epochs=2, batch_size=32), channels=4, cells=1)
+    generator = torch.Generator().manual_seed(0)
+    children = [CUBE.sample(generator) for _ in range(4)]
+    assert workers.map(train_child, children) == list(map(train_child, children))
+    batch_losses = partial(losses, train_child)
+    expected = list(map(batch_losses, children))
+    assert workers.map(batch_losses, children) == expected
+    assert len({tuple(e) for e in expected}) > 1 and len(expected[0]) == 6
+
+
+def losses(train_child, tokens):
+    return list(evaluate.train(train_child.build(tokens), train_child.task.train, train_child.recipe, seed=1))
+
+
+def test_a_worker_has_one_thread_whatever_its_surroundings_say(workers):
+    assert workers.map(threads, range(4)) == [1, 1, 1, 1]
+
+
+def test_order_is_kept_and_workers_and_f_stay_between_maps(workers):
+    loaded = Loaded()
+    first = workers.map(loaded, range(6))
+    second = workers.map(loaded, range(6, 12))
+    assert [item for item, *_ in first + second] == list(range(12))
+    assert (
+        {worker for _, worker, _ in first + second}
+        == {w.process.pid for w in workers._staff}
+        == {p.pid for p in running()}
+    )
+    assert {loads for *_, loads in first + second} == {1}
+    assert workers.map(pid, []) == []
+
+
+class Loaded:
+    def __reduce__(self):
+        return load, ()
+
+    def __call__(self, item):
+        time.sleep(0.05 * (item % 3 == 0))
+        return item, os.getpid(), LOADS
+
+
+def load():
+    global LOADS
+    LOADS += 1
+    return Loaded()
+
+
+def test_what_a_notebook_defines_goes_by_value(workers):
+    offset = 10
+    assert workers.map(lambda item: item + offset, [1, 2]) == [11, 12]  # a closure
+    notebook = {"__name__": "__main__"}
+    cell = """
+        from dataclasses import dataclass
+        scale = 3
+        @dataclass(frozen=True)
+        class Reward:
+            power: int
+            def __call__(self, item):
+                return times(item) ** self.power
+        def times(item):
+            return scale * item
+    """
+    exec(textwrap.dedent(cell), notebook)
+    assert workers.map(notebook["times"], [1, 2]) == [3, 6]
+    assert workers.map(notebook["Reward"](2), [1, 2]) == [9, 36]
+
+
+def test_what_cannot_be_pickled_is_an_error_that_says_so(workers):
+    before = {p.pid for p in running()}
+    lock = threading.Lock()
+    with pytest.raises(ValueError, match=r"^f: got function, expected what can be pickled \(.*lock"):
+        workers.map(lambda item: lock, [1])
+    with pytest.raises(ValueError, match=r"^items\[1\]: got generator, expected"):
+        workers.map(pid, [1, (item for item in ())])
+    assert {p.pid for p in running()} == before
+    assert reasons(workers.map(act, ["lock", "own"])) == ["TypeError: cannot pickle '_thread.lock' object", "diverged"]
+    assert {p.pid for p in running()} == before
+
+
+def test_a_worker_that_died_idle_harms_no_child(workers):
+    workers.map(pid, range(2))
+    victim = workers._staff[0].process
+    victim.kill()
+    victim.join()
+    assert workers.map(act, ["a", "b", "c"]) == ["a", "b", "c"]
+
+
+def test_a_worker_is_replaced_after_an_exit_and_after_an_error_with_cuda(workers):
+    before = running()
+    results = workers.map(act, ["exit", "context", "fine"])
+    assert reasons(results) == ["worker died: exit code 3", "RuntimeError: CUDA error", "fine"]
+    assert results[:2] == [0.0, 0.0] and len(running()) <= 2 and before[0] not in running()
+
+
+def test_an_interrupt_ends_the_workers_and_leaves_the_pool_usable(workers, tmp_path):
+    def interrupt():
+        while not (tmp_path / "hangs").exists():
+            time.sleep(0.01)
+        _thread.interrupt_main()
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        workers.map(hang, [tmp_path / "hangs"])
+    thread.join()
+    assert not running()
+    assert workers.map(act, ["a"]) == ["a"] and len(running()) == 1
+
+
+def hang(path):
+    path.touch()
+    act("hang")
+
+
+def test_what_a_worker_cannot_load_is_an_error_and_ends_the_workers(workers):
+    with pytest.raises(ValueError, match=r"^f: cannot be loaded in a worker \(KeyError: 'no such op'\)"):
+        workers.map(Unloadable(), [1])
+    assert not running()
+
+
+class Unloadable:
+    def __reduce__(self):
+        return act, ("raise",)
+
+    def __call__(self, item):
+        return item
+
+
+def script(path, text):
+    path.write_text(textwrap.dedent(text))
+    return subprocess.Popen([sys.executable, path], stderr=subprocess.PIPE, text=True)
+
+
+def test_workers_end_with_a_parent_that_is_killed(tmp_path):
+    parent = script(
+        tmp_path / "guarded.py",
+        """
+        import os
+        from pathlib import Path
+        from naslab.parallel import process_map
+
+        def hang(path):
+            path.with_suffix(".part").write_text(str(os.getpid()))
+            path.with_suffix(".part").replace(path)
+            while True:
+                pass
+
+        if __name__ == "__main__":
+            process_map(hang, [Path(__file__).with_name("pid")], workers=1)
+        """,
+    )
+    while not (tmp_path / "pid").exists():
+        assert parent.poll() is None, parent.communicate()
+        time.sleep(0.05)
+    worker = psutil.Process(int((tmp_path / "pid").read_text()))
+    parent.kill()
+    parent.wait()
+    _, left = psutil.wait_procs([worker], timeout=10)
+    for process in left:
+        process.kill()
+    parent.communicate()
+    assert not left
+
+
+def test_a_script_without_a_guard_is_told_so(tmp_path):
+    text = "from naslab.parallel import process_map\nprocess_map(abs, [1], workers=1)\n"
+    process = script(tmp_path / "unguarded.py", text)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "RuntimeError: worker died: exit code 1 before it was ready; does the script call under" in error
+
+
+@pytest.mark.parametrize("setting", [{"workers": 0}, {"workers": 1.5}, {"timeout": 0}, {"timeout": float("nan")}])
+def test_settings_out_of_range_are_refused(setting):
+    with pytest.raises(ValueError, match=f"^{next(iter(setting))}: got .*, expected"):
+        process_map(abs, [1], **setting)

@@ -1,0 +1,229 @@
+import math
+from functools import partial
+
+import pytest
+import torch
+
+from naslab import spaces
+from naslab.controller import Controller
+from naslab.runs import seeded
+from naslab.search import evolution, reinforce
+from naslab.search.reinforce import Config, depth
+from naslab.steps import Failed, checkpoint, resume, tee
+
+SPACE = spaces.MacroSpace(3)
+
+
+def ones(tokens):
+    return sum(t == 1 for t in tokens) / len(tokens)
+
+
+def similarity(target, tokens):
+    return sum(a == b for a, b in zip(target, tokens, strict=True)) / len(target)
+
+
+def make(space=SPACE, seed=0, units=12, **settings):
+    with seeded(seed):
+        return Controller(space, units, **settings)
+
+
+def run(evaluate=ones, after=None, space=SPACE, controller=None, map_fn=map, seed=3, **settings):
+    config = Config(**{"updates": 6, "children": 4, "lr": 0.02} | settings)
+    controller = controller or make(space)
+    generator = torch.Generator().manual_seed(seed)
+    return list(reinforce.search(space, evaluate, controller, config, generator, after, map_fn))
+
+
+def same(a, b):
+    """Two states, to the last bit."""
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+def assert_same(found, wanted):
+    for a, b in zip(found, wanted, strict=True):
+        assert (a.index, a.children, a.rewards, a.info) == (b.index, b.children, b.rewards, b.info)
+        assert same(a.state, b.state)
+
+
+COUNTS = {  # space, the token that is counted, its share in random strings
+    "macro": (spaces.MacroSpace(3), 1, (3 / 6 + 3 / 2) / 6),
+    "edges": (spaces.nas_bench_201(), 1, 1 / 5),
+    "pointers": (spaces.darts_rnn(3), 0, (3 / 4 + 1 + 1 / 2 + 1 / 3) / 6),
+}
+
+
+def drawn(controller, evaluate):
+    """The mean reward of strings that the controller draws."""
+    with torch.no_grad():
+        tokens, *_ = controller(1000, torch.Generator().manual_seed(0))
+    return sum(evaluate(tuple(t)) for t in tokens.tolist()) / 1000
+
+
+@pytest.mark.parametrize("name", COUNTS)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_counting_reward_is_learned_from_chance_to_above_99_percent(name, seed):
+    space, token, chance = COUNTS[name]
+    evaluate, controller = partial(similarity, (token,) * len(space.decisions)), make(space, seed)
+    assert abs(drawn(controller, evaluate) - chance) < 0.05
+    run(evaluate, space=space, controller=controller, seed=seed, updates=100, children=16)
+    assert drawn(controller, evaluate) > 0.99
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_target_string_is_learned_as_far_as_the_entropy_allows(seed):
+    """The best policy for R + w H, with a reward of 1/6 for every right token, is softmax(R / w).
+
+    Its mean reward is 0.985. One wrong token that the policy is sure of would leave 5/6.
+    """
+    space, w = spaces.nas_bench_201(), 0.03
+    evaluate, controller = partial(similarity, (4, 0, 3, 2, 2, 1)), make(space, seed, init=0.8)
+    run(evaluate, space=space, controller=controller, seed=seed, updates=120, children=16, entropy_weight=w)
+    assert 0.9 < drawn(controller, evaluate) < 1 / (1 + 4 * math.exp(-1 / 6 / w)) + 0.01
+
+
+def test_the_search_is_section_3_2():
+    """Against a literal rewriting that shares only the random numbers, the controller's strings and torch's Adam."""
+    config = Config(updates=5, children=3, lr=0.02, baseline_decay=0.7, entropy_weight=0.1, power=2.0)
+    searched = make().double()
+    steps = list(reinforce.search(SPACE, ones, searched, config, torch.Generator().manual_seed(1)))
+    literal, generator, average = make().double(), torch.Generator().manual_seed(1), None
+    optim = torch.optim.Adam(literal.parameters(), lr=0.02)
+    for step in steps:
+        with torch.no_grad():
+            tokens = literal(3, generator)[0]
+        assert step.children == tuple(map(tuple, tokens.tolist()))
+        assert step.rewards == tuple(map(ones, step.children))
+        shaped = [r * r for r in step.rewards]
+        optim.zero_grad()
+        for k in range(3):  # gradients add up
+            log_prob, entropy = literal.score(tokens[k : k + 1])
+            advantage = shaped[k] - (average or 0.0)  # of rewards that came before these
+            (-(advantage * log_prob + 0.1 * entropy) / 3).sum().backward()
+        optim.step()
+        average = sum(shaped) / 3 if average is None else 0.7 * average + 0.3 * sum(shaped) / 3
+        assert step.info["baseline"] == pytest.approx(average, abs=1e-12)
+        for name, p in literal.named_parameters():
+            torch.testing.assert_close(step.state["controller"][name], p.detach(), rtol=1e-9, atol=1e-12)
+
+
+def test_the_baseline_has_not_seen_the_rewards_that_it_is_taken_from():
+    """The last reward of a run changes nothing that was subtracted from it: the step before holds the same baseline."""
+
+    def spoiled(k):
+        calls = iter(range(k + 1))
+        return lambda tokens: 5.0 if next(calls) == k else ones(tokens)
+
+    plain, last = run(updates=3), run(spoiled(11), updates=3)
+    assert_same(plain[:2], last[:2])
+    assert plain[2].state["baseline"] != last[2].state["baseline"]
+    assert plain[1].state["baseline"] == last[1].state["baseline"]
+
+
+def test_power_shapes_what_the_policy_sees_and_not_what_is_reported():
+    cubed, plain = run(power=3.0), run(lambda tokens: ones(tokens) ** 3)
+    assert [s.children for s in cubed] == [s.children for s in plain]
+    assert [s.rewards for s in cubed] == [tuple(map(ones, s.children)) for s in cubed]
+    assert cubed[-1].info["baseline"] == pytest.approx(plain[-1].info["baseline"], abs=1e-6)
+    assert [s.children for s in cubed] != [s.children for s in run()]
+
+
+def test_children_of_an_update_are_evaluated_together_and_in_order():
+    calls = []
+
+    def map_fn(f, children):
+        calls.append(children)
+        return [f(c) for c in children]
+
+    assert [s.children for s in run(map_fn=map_fn)] == calls and [len(c) for c in calls] == [4] * 6
+
+
+# Failures
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, Failed("diverged in epoch 2")])
+def test_a_child_without_a_result_is_a_failure_with_reward_0(bad):
+    broken = run(updates=1)[0].children[1]
+    steps = run(lambda tokens: bad if tokens == broken else ones(tokens))
+    first = steps[0]
+    reason = bad.reason if isinstance(bad, Failed) else f"reward is {bad}"
+    places = [k for k, c in enumerate(first.children) if c == broken]
+    assert 1 in places and first.failures == dict.fromkeys(places, reason)
+    assert all(first.rewards[k] == 0 and type(first.rewards[k]) is float for k in places)
+    assert_same(steps, run(lambda tokens: 0.0 if tokens == broken else ones(tokens)))  # learned from as any other
+    assert all(p.isfinite().all() for p in steps[-1].state["controller"].values())
+
+
+def test_what_a_child_raises_is_for_map_fn_to_catch():
+    def fail(tokens):
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        run(fail)
+
+
+def test_failures_survive_a_checkpoint(tmp_path):
+    for _ in tee(run(lambda tokens: math.nan, updates=1), checkpoint(tmp_path / "s.pt")):
+        pass
+    assert resume(tmp_path / "s.pt").failures == dict.fromkeys(range(4), "reward is nan")
+
+
+# Going on
+
+
+@pytest.mark.parametrize("stop", [1, 3, 5])
+@pytest.mark.parametrize("growing", [False, True])
+def test_resumed_equals_uninterrupted(stop, growing, tmp_path):
+    settings = {"grow_every": 8, "grow_by": 1} if growing else {}  # grows at updates 2 and 4
+    whole = run(**settings)
+    for _ in tee(run(updates=stop, **settings), checkpoint(tmp_path / "s.pt")):
+        pass
+    other = make(seed=99)  # its weights are not the ones to go on from
+    rest = run(controller=other, after=resume(tmp_path / "s.pt"), seed=99, **settings)
+    assert_same(rest, whole[stop:])
+    assert len({len(s.children[0]) for s in whole}) == (3 if growing else 1)
+
+
+def test_a_step_kept_from_the_middle_resumes_as_often_as_one_likes():
+    whole = run()  # all steps live at once: their states must not share what later steps change
+    for _ in range(2):
+        assert_same(run(after=whole[2]), whole[3:])
+
+
+def test_a_step_of_another_search_is_refused_and_the_controller_is_as_it_was():
+    config = evolution.Config(updates=1, population=1, sample=1)
+    (step,) = evolution.search(SPACE, ones, config, torch.Generator())
+    controller = make()
+    before = {n: p.clone() for n, p in controller.state_dict().items()}
+    with pytest.raises(ValueError, match="got a step of 'evolution', expected one of 'reinforce'"):
+        run(after=step, controller=controller)
+    assert same(before, dict(controller.state_dict()))
+
+
+# The depth schedule
+
+
+def test_the_string_grows_as_in_section_4_1():
+    space, config = spaces.ConvSpace(6), Config(grow_every=1600)  # 8 children an update, 12,800 in all
+    layers = [depth(space, config, index).layers for index in range(config.updates)]
+    assert [layers.count(n) for n in range(6, 22, 2)] == [200] * 8 and layers == sorted(layers)
+    assert depth(space, Config(), 1599) == space
+    assert depth(space, Config(grow_every=100, children=8), 12).layers == 6  # 96 children before it
+    assert depth(space, Config(grow_every=100, children=8), 13).layers == 8  # 104
+
+
+def test_growing_keeps_what_was_learned():
+    space = spaces.MacroSpace(2)
+    controller = make(space)
+    steps = run(space=space, controller=controller, updates=150, children=16, grow_every=1280, grow_by=2)
+    means = [sum(map(ones, s.children)) / 16 for s in steps]
+    assert [len(s.children[0]) for s in steps] == [3] * 80 + [10] * 70
+    old = [ones(c[:3]) for s in steps[80:] for c in s.children]
+    assert sum(old) / len(old) > 0.99  # in the layers that were there before
+    assert sum(means[-10:]) / 10 > 0.99
+    assert controller.space == spaces.MacroSpace(4)

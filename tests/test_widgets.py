@@ -1,0 +1,503 @@
+"""Widgets: text and drawing change together, Python can move them as a reader does, and what they show is right."""
+
+import itertools
+import math
+import re
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from test_view import SPACES, sample, texts
+
+from naslab import genotypes, runs, spaces, view
+from naslab.controller import Controller, policy_loss
+from naslab.view import bandit
+
+torch.set_num_threads(1)
+
+
+def controller_of(space, init=1.0):
+    with runs.seeded(0):
+        return Controller(space, init=init)
+
+
+# The string explorer
+
+
+@pytest.fixture
+def explorer():
+    return view.string_explorer(
+        spaces.darts_conv(nodes=2), [0, 3, 1, 2, 1, 2, 2, 3] * 2, lambda t: 1000 * sum(t), seed=3
+    )
+
+
+def test_explorer_starts_at_the_string(explorer):
+    space = spaces.darts_conv(nodes=2)
+    tokens = (0, 3, 1, 2, 1, 2, 2, 3) * 2
+    assert explorer.tokens == tokens
+    assert list(explorer.sliders) == [d.name for d in space.decisions]
+    assert "0 3 1 2 1 2 2 3 0 3" in explorer.text and "normal.2.0.op=sep_conv_3x3" in explorer.text
+    assert f"{1000 * sum(tokens):,}" in explorer.text and f"{space.strings:,}" in explorer.text
+    assert explorer.drawing.replace('style="max-width:100%;height:auto" ', "") == view.architecture(space, tokens).svg
+
+
+def test_moving_any_slider_changes_string_count_and_drawing_together(explorer):
+    for name in explorer.sliders:
+        if not name.endswith(".op"):
+            continue
+        before = explorer.tokens, explorer.text, explorer.drawing
+        slider = explorer.sliders[name]
+        slider.value = (slider.value + 1) % len(slider.options)
+        position = list(explorer.sliders).index(name)
+        assert explorer.tokens[position] == slider.value != before[0][position]
+        assert f"{1000 * sum(explorer.tokens):,}" in explorer.text
+        assert f"{name}={slider.label}" in explorer.text and explorer.text != before[1]
+        assert slider.label in explorer.drawing and explorer.drawing != before[2]
+
+
+def test_an_invalid_combination_is_explained_and_can_be_left(explorer):
+    explorer.sliders["normal.2.0.input"].value = 1
+    assert "normal.2.0.input and normal.2.1.input are both 1, they must differ" in explorer.text
+    assert "not a string of the space" in explorer.text and "parameters" not in explorer.text
+    assert explorer.drawing == ""
+    explorer.sliders["normal.2.1.input"].value = 0
+    assert "differ" not in explorer.text and "<svg" in explorer.drawing and explorer.tokens[:4] == (1, 3, 0, 2)
+
+
+def test_sample_is_the_spaces_and_draws_once(explorer, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(view.explorer, "architecture", lambda *a: drawn.append(a) or view.architecture(*a))
+    generator = torch.Generator().manual_seed(3)
+    for k in range(1, 4):
+        explorer.sample.click()
+        assert explorer.tokens == spaces.darts_conv(nodes=2).sample(generator) and len(drawn) == k
+    assert tuple(s.value for s in explorer.sliders.values()) == explorer.tokens
+
+
+def test_explorer_can_be_set_from_python_and_refuses_what_is_no_string(explorer):
+    explorer.tokens = (0, 0, 1, 0, 0, 0, 1, 0) * 2
+    assert "0 0 1 0 0 0 1 0 0 0" in explorer.text
+    with pytest.raises(ValueError, match=r"normal\.2\.1\.input: token 0 is outside \(1,\)"):
+        explorer.tokens = (0,) * 16
+    assert explorer.tokens == (0, 0, 1, 0, 0, 0, 1, 0) * 2
+
+
+@pytest.mark.parametrize("name", sorted(SPACES))
+def test_explorer_opens_every_space(name):
+    space = SPACES[name]
+    explorer = view.string_explorer(space, sample(space, 0), lambda t: len(t))
+    choices = [d for d in space.decisions if len(d.options) > 1]
+    assert list(explorer.sliders) == [d.name for d in choices]
+    for decision, slider in zip(choices, explorer.sliders.values(), strict=True):
+        assert slider.description == decision.name and [o for o, _ in slider.options] == [*map(str, decision.options)]
+    assert explorer.tokens == sample(space, 0) and "<svg" in explorer.drawing
+
+
+def test_explorers_plain_text_is_short_and_the_same_each_time(explorer):
+    data = explorer._repr_mimebundle_()
+    assert data["text/plain"] == "string explorer: 16 sliders, 830,131,344 strings"
+
+
+# Bandit: the mathematics of the policy sandbox
+
+P = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
+R = torch.tensor([0.5, -1.0, 2.0, 0.9], dtype=torch.float64)
+
+
+def enumerated(p, m, b):
+    """Mean and summed variance of the estimate over all k^m samples, with their probabilities."""
+    total, square = torch.zeros_like(p), 0.0
+    for arms in itertools.product(range(len(p)), repeat=m):
+        probability = math.prod(p[a].item() for a in arms)
+        counts = torch.bincount(torch.tensor(arms), minlength=len(p)).double()
+        g = bandit.estimate(p, counts, R[: len(p)], b)
+        total += probability * g
+        square += probability * g.square().sum().item()
+    return total, square - total.square().sum().item()
+
+
+@pytest.mark.parametrize(("m", "b"), [(1, 0.0), (1, 0.7), (3, 0.0), (3, -2.0), (4, 0.4)])
+def test_estimate_has_the_exact_gradient_as_its_mean_and_the_exact_variance(m, b):
+    mean, variance = enumerated(P, m, b)
+    theta = P.log().requires_grad_()
+    (gradient,) = torch.autograd.grad(theta.softmax(-1) @ R, theta)
+    torch.testing.assert_close(bandit.gradient(P, R), gradient, rtol=0, atol=1e-12)
+    torch.testing.assert_close(mean, gradient, rtol=0, atol=1e-12)
+    assert bandit.variance(P, R, b, m).item() == pytest.approx(variance, abs=1e-12)
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=6), st.floats(-2, 2))
+def test_estimate_is_the_gradient_of_the_courses_policy_loss(arms, b):
+    theta = P.log().requires_grad_()
+    log_prob = theta.log_softmax(-1)[arms]
+    (gradient,) = torch.autograd.grad(
+        -policy_loss(log_prob, torch.zeros(len(arms), dtype=torch.float64), R[arms], b), theta
+    )
+    counts = torch.bincount(torch.tensor(arms), minlength=4).double()
+    torch.testing.assert_close(bandit.estimate(P, counts, R, b), gradient, rtol=0, atol=1e-12)
+
+
+def test_best_baseline_has_the_least_variance_of_a_scan():
+    best = bandit.best_baseline(P, R)
+    scan = best + torch.linspace(-1, 1, 201, dtype=torch.float64)
+    variances = torch.stack([bandit.variance(P, R, b, 2) for b in scan])
+    assert variances.argmin() == 100 and (variances[:100].diff() < 0).all() and (variances[100:].diff() > 0).all()
+    settled = torch.tensor([0.0, 1.0, 0.0, 0.0], dtype=torch.float64)
+    assert bandit.best_baseline(settled, R) == -1.0 and bandit.variance(settled, R, 5.0, 2) == 0
+
+
+def settings_of(**changed):
+    return {"baseline": True, "m": 3, "lr": 0.3, "decay": 0.8, "updates": 6, "repeats": 5, "seed": 1} | changed
+
+
+@pytest.mark.parametrize("baseline", [True, False])
+def test_learners_equal_a_loop_written_out(baseline):
+    rewards, m, lr, decay, updates, repeats = [0.1, 0.5, 0.9], 3, 0.3, 0.8, 6, 5
+    got = bandit.learn(rewards, **settings_of(baseline=baseline))
+    draws = torch.rand(updates, repeats, m, generator=torch.Generator().manual_seed(1), dtype=torch.float64).numpy()
+    for n in range(repeats):
+        theta, average = np.zeros(3), None
+        for u in range(updates):
+            p = np.exp(theta) / np.exp(theta).sum()
+            assert got.expected[u, n].item() == pytest.approx(p @ rewards, abs=1e-12)
+            b = 0.0 if average is None else average
+            assert got.variances["b = moving average"][u, n].item() == pytest.approx(
+                bandit.variance(torch.tensor(p), torch.tensor(rewards, dtype=torch.float64), b, m).item(), abs=1e-12
+            )
+            arms = [min(int((np.cumsum(p) <= x).sum()), 2) for x in draws[u, n]]
+            step = sum((rewards[a] - (b if baseline else 0.0)) * (np.eye(3)[a] - p) for a in arms) / m
+            mean = np.mean([rewards[a] for a in arms])
+            average = mean if average is None else decay * average + (1 - decay) * mean
+            theta = theta + lr * step
+        p = np.exp(theta) / np.exp(theta).sum()
+        assert got.expected[-1, n].item() == pytest.approx(p @ rewards, abs=1e-12)
+
+
+def test_learners_first_steps_average_to_the_exact_gradient_and_variance():
+    learned = bandit.learn([0.1, 0.5, 0.9], **settings_of(updates=2, repeats=20_000, lr=1e-3, m=2))
+    p, rewards = torch.full((3,), 1 / 3, dtype=torch.float64), torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
+    gain = (learned.expected[1] - learned.expected[0]) / 1e-3  # to first order g . grad J
+    exact = bandit.gradient(p, rewards).square().sum()
+    error = gain.std() / math.sqrt(20_000)
+    assert abs(gain.mean() - exact) < 5 * error and error < 0.05 * exact
+
+
+def test_more_children_less_variance_and_a_baseline_helps_rewards_far_from_zero():
+    few, many = (bandit.learn((0.9, 0.95), **settings_of(lr=0.0, m=m)).variances for m in (2, 8))
+    for name in ("b = 0", "b = best constant"):
+        torch.testing.assert_close(few[name], 4 * many[name])
+    assert (few["b = moving average"][1:] < few["b = 0"][1:] / 50).all()
+    settings = settings_of(lr=5.0, updates=60, repeats=100)
+    with_, without = (bandit.learn((0.9, 0.95), **settings | {"baseline": b}).expected[-1] for b in (True, False))
+    assert with_.mean() > without.mean() and with_.std() < without.std()
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"rewards": [1.0]}, "rewards: got"),
+        ({"rewards": [1.0, math.nan]}, "rewards: got"),
+        ({"rewards": ["a", "b"]}, "rewards: got"),
+        ({"rewards": 3}, "rewards: got"),
+        ({"lr": -1.0}, "lr: got -1.0"),
+        ({"lr": math.inf}, "lr: got inf"),
+        ({"decay": 1.0}, "decay: got 1.0"),
+        ({"decay": "x"}, "decay: got 'x'"),
+        ({"m": 0}, "m: got 0, expected an int of at least 1"),
+        ({"m": 2.0}, "m: got 2.0"),
+        ({"updates": 1}, "updates: got 1, expected an int of at least 2"),
+        ({"repeats": True}, "repeats: got True"),
+    ],
+)
+def test_settings_outside_their_range_are_refused(changed, message):
+    for make in (view.policy_sandbox, view.policy_picture):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            make(**changed)
+
+
+# The policy sandbox
+
+
+@pytest.fixture
+def sandbox():
+    return view.policy_sandbox(repeats=20, updates=12)
+
+
+def test_sandbox_text_and_drawing_follow_every_control(sandbox):
+    changes = [("m", 8), ("lr", 10.0), ("decay", 0.0), ("baseline", False), ("baseline", True)]
+    for name, value in changes:
+        before = sandbox.text, sandbox.drawing
+        getattr(sandbox, name).value = value
+        assert sandbox.text != before[0] and sandbox.drawing != before[1], name
+        assert ("with the baseline" in sandbox.text) == sandbox.baseline.value
+        assert ("with the baseline" in sandbox.drawing) == sandbox.baseline.value
+    picture = view.policy_picture(repeats=20, updates=12, m=8, lr=10.0, decay=0.0)
+    assert sandbox.drawing.replace('style="max-width:100%;height:auto" ', "") == picture.svg
+
+
+def test_sandbox_says_what_the_runs_came_to(sandbox):
+    learned = bandit.learn(
+        (0.90, 0.91, 0.93, 0.94, 0.86), baseline=True, m=4, lr=5.0, decay=0.9, updates=12, repeats=20, seed=0
+    )
+    assert f"with the baseline {learned.expected[-1].mean():.4f} ± {learned.expected[-1].std():.4f}" in sandbox.text
+    assert f"{learned.variances['b = 0'][1].mean():.3g} with b = 0" in sandbox.text
+    assert "Uniform policy 0.9080, best arm 0.9400" in sandbox.text
+    assert sandbox._repr_mimebundle_()["text/plain"] == "policy sandbox: 5 arms, 20 runs of 12 updates"
+    labels = [c.description for c in (sandbox.baseline, sandbox.m, sandbox.lr, sandbox.decay)]
+    assert labels == ["baseline", "m, children per update", "learning rate", "baseline decay"]
+
+
+@pytest.mark.parametrize("setting", [{"rewards": (1.0, 1.0)}, {"lr": 50.0, "updates": 100}, {"rewards": (-3, 0, 1e4)}])
+def test_sandbox_survives_the_extremes(setting):
+    root = ET.fromstring(view.policy_picture(**{"repeats": 10, "updates": 5} | setting).svg)
+    assert "nan" not in ET.tostring(root, encoding="unicode") and "inf" not in ET.tostring(root, encoding="unicode")
+
+
+# The controller stepper
+
+STEPPED = {name: SPACES[name] for name in ("conv", "conv_chain", "macro", "tree_2", "darts_conv", "nas_bench_201")}
+
+
+@pytest.mark.parametrize("name", sorted(STEPPED))
+def test_stepper_walks_through_the_string(name):
+    space = STEPPED[name]
+    controller = controller_of(space)
+    tokens = sample(space, 0)
+    stepper = view.controller_stepper(controller, tokens)
+    trace = controller.trace(torch.tensor([tokens]))
+    log_prob = 0.0
+    for n, (decision, token, p) in enumerate(zip(space.decisions, tokens, trace, strict=True), start=1):
+        assert stepper.decision == n
+        log_prob += math.log(p[0, token].item())
+        assert f"{n} of {len(tokens)}: {decision.name}, " in stepper.text
+        assert f"{decision.options[token]} (token {token}), probability {p[0, token]:.4f}" in stepper.text
+        assert f"{' '.join([*map(str, tokens[: n - 1]), f'[{token}]'])}" in stepper.text
+        assert f"{log_prob:.4f} nats" in stepper.text
+        for option, q in zip(decision.options, p[0].tolist(), strict=True):
+            assert f">{option}</text>" in stepper.drawing and f"{q:.4f}" in stepper.drawing
+        pictured = view.step_picture(controller, tokens, n)
+        assert pictured.alt.endswith(view.architecture(space, tokens, n).alt)
+        assert view.architecture(space, tokens, n).alt in stepper.drawing
+        assert stepper.back.disabled == (n == 1) and stepper.next.disabled == (n == len(tokens))
+        stepper.next.click()
+    assert stepper.decision == len(tokens)
+    assert log_prob == pytest.approx(controller.score(torch.tensor([tokens]))[0].item(), abs=1e-3)
+
+
+def test_stepper_moves_by_buttons_slider_and_python():
+    space = spaces.MacroSpace(layers=3)
+    stepper = view.controller_stepper(controller_of(space), seed=5)
+    stepper.next.click()
+    stepper.next.click()
+    stepper.back.click()
+    assert stepper.decision == 2 and "2 of 6: 1.op" in stepper.text
+    before = stepper.text, stepper.drawing
+    stepper.slider.value = 3
+    assert "3 of 6: 1.skip.0, sigmoid of the attention" in stepper.text
+    assert stepper.text != before[0] and stepper.drawing != before[1]
+    stepper.decision = 6
+    for bad in (0, 7, "1", 2.0):
+        with pytest.raises(ValueError, match="decision: got"):
+            stepper.decision = bad
+        with pytest.raises(ValueError, match="decision: got"):
+            view.step_picture(controller_of(space), stepper.tokens, bad)
+    assert stepper.decision == 6
+    assert stepper._repr_mimebundle_()["text/plain"] == "controller stepper: 6 decisions"
+
+
+def test_stepper_draws_what_the_controller_draws():
+    space = spaces.MacroSpace(layers=3)
+    controller = controller_of(space, init=2.0)
+    stepper = view.controller_stepper(controller, seed=5)
+    generator = torch.Generator().manual_seed(5)
+    for _ in range(3):
+        assert stepper.tokens == tuple(controller(1, generator)[0][0].tolist())
+        stepper.sample.click()
+    stepper.tokens = (0, 1, 1, 2, 0, 1)
+    stepper.decision = 6
+    assert "0 1 1 2 0 [1]" in stepper.text
+    with pytest.raises(ValueError, match=r"0\.op: token 9 is outside"):
+        stepper.tokens = (9, 1, 1, 2, 0, 1)
+    assert stepper.tokens == (0, 1, 1, 2, 0, 1)
+    with pytest.raises(ValueError, match="the space has 6 decisions"):
+        view.controller_stepper(controller, [0])
+
+
+def test_distributions_are_told_apart_by_more_than_colour():
+    space = spaces.nas_bench_201()
+    controller = controller_of(space)
+    pictured = view.step_picture(controller, [2] * 6, 1)
+    assert sum(word.endswith("drawn") for word in texts(pictured)) == 1 and "drawn nor_conv_1x1." in pictured.alt
+
+
+# The anchor map
+
+
+def by_hand(controller, tokens):
+    """Section 3.3 written out: a walk of its own, and a sigmoid of v' tanh(W_prev h_j + W_curr h_i)."""
+    x = controller.start[None]
+    states = [(torch.zeros_like(x), torch.zeros_like(x)) for _ in controller.lstm]
+    hidden, found, unread = {}, {}, None
+
+    def read(x):
+        for k, cell in enumerate(controller.lstm):
+            states[k] = cell(x, states[k])
+            x = states[k][0]
+        return x
+
+    decisions = zip(controller.space.decisions, tokens, strict=True)
+    for i, group in itertools.groupby(decisions, key=lambda item: item[0].row[0]):
+        layer = [*group]
+        for decision, token in [item for item in layer if item[0].kind != "skip"]:
+            h = read(x)
+            if unread is not None:  # layer 0 has no bits: the next decision is the first to read it
+                hidden[unread], unread = h, None
+            x = controller.embedding[decision.kind].weight[token][None]
+        bits = [(decision.row[1], token) for decision, token in layer if decision.kind == "skip"]
+        if not bits:
+            unread = i
+            continue
+        hidden[i] = h = read(x)
+        for j, _ in bits:
+            attention = controller.previous["skip"](hidden[j]) + controller.current["skip"](h)
+            found[i, j] = torch.sigmoid(controller.v["skip"](attention.tanh())).item()
+        x = sum(token * hidden[j] for j, token in bits) / (1 + sum(token for _, token in bits))
+    return found
+
+
+@pytest.mark.parametrize("space", [spaces.MacroSpace(layers=5), spaces.ConvSpace(layers=4)], ids=["macro", "conv"])
+def test_skip_probabilities_are_those_of_section_3_3(space):
+    controller = controller_of(space)
+    tokens = sample(space, 3)
+    matrix = view.skip_probabilities(controller, tokens)
+    assert matrix.shape == (space.layers, space.layers)
+    trace = controller.trace(torch.tensor([tokens]))
+    for decision, p in zip(space.decisions, trace, strict=True):
+        if decision.kind == "skip":
+            assert matrix[decision.row].item() == p[0, 1].item()
+    assert int(matrix.isfinite().sum()) == space.layers * (space.layers - 1) // 2
+    assert matrix.triu().isnan().sum() == space.layers * (space.layers + 1) // 2
+    hand = by_hand(controller, tokens)
+    assert len(hand) == space.layers * (space.layers - 1) // 2
+    for (i, j), p in hand.items():
+        assert matrix[i, j].item() == pytest.approx(p, abs=1e-6)
+
+
+@pytest.fixture
+def anchors():
+    return view.anchor_map(controller_of(MACRO), sample(MACRO, 1), 0.5)
+
+
+MACRO = spaces.MacroSpace(layers=5)
+
+
+def test_threshold_moves_text_heat_map_and_network_together(anchors):
+    counts = []
+    for threshold in (0.0, 0.25, 0.5, 0.75, 1.0):
+        anchors.slider.value = threshold
+        assert anchors.threshold == anchors.field.value == threshold
+        chosen = int((anchors.matrix >= threshold).sum())
+        assert f"{chosen} of 10 have a probability of at least {threshold:.2f}" in anchors.text
+        assert anchors.drawing.count('fill="none" stroke="#D55E00" stroke-width="3"') == chosen  # the frames
+        skips = [d.row for d, t in zip(MACRO.decisions, anchors.tokens, strict=True) if d.kind == "skip" and t]
+        assert skips == [(i, j) for i in range(5) for j in range(i) if anchors.matrix[i, j] >= threshold]
+        assert view.architecture(MACRO, anchors.tokens).alt in anchors.drawing
+        counts.append(chosen)
+    assert counts == sorted(counts, reverse=True) and counts[0] == 10 and 0 < counts[2] < 10
+    anchors.threshold = 0.5
+    pictured = view.anchor_picture(controller_of(MACRO), sample(MACRO, 1), 0.5)
+    assert pictured.alt.split(" Network")[0] in anchors.drawing
+    ops = [
+        [t for d, t in zip(MACRO.decisions, s, strict=True) if d.kind == "op"]
+        for s in (anchors.tokens, sample(MACRO, 1))
+    ]
+    assert ops[0] == ops[1]
+
+
+def test_anchor_map_writes_every_probability_and_no_other(anchors):
+    numbers = re.findall(r">(\.\d\d|1\.0)</text>", anchors.drawing)
+    assert numbers == [f"{anchors.matrix[i, j]:.2f}"[1:] for i in range(5) for j in range(i)]
+    assert anchors._repr_mimebundle_()["text/plain"] == "anchor map: 5 layers, 10 skip bits"
+
+
+def test_anchor_map_of_a_deep_network():
+    space = spaces.MacroSpace(layers=24)
+    controller, tokens = controller_of(space), sample(space, 1)
+    pictured = view.anchor_picture(controller, tokens)
+    assert float(ET.fromstring(pictured.svg).get("width").removesuffix("px")) < 1500
+    assert f"; 23: {view.skip_probabilities(controller, tokens)[23, 0]:.2f} " in pictured.alt
+
+
+def test_anchor_map_refuses_what_has_no_skips_and_what_is_no_probability():
+    for space in (spaces.nas_bench_201(), spaces.ConvSpace(3, skips=False), spaces.MacroSpace(1)):
+        for make in (view.anchor_map, view.anchor_picture, view.skip_probabilities):
+            with pytest.raises(ValueError, match="expected a ConvSpace or MacroSpace with skip bits"):
+                make(controller_of(space), sample(space, 0))
+    controller = controller_of(MACRO)
+    for bad in (-0.1, 1.1, math.nan, "half"):
+        for make in (view.anchor_map, view.anchor_picture):
+            with pytest.raises(ValueError, match="threshold: got"):
+                make(controller, sample(MACRO, 0), bad)
+    with pytest.raises(ValueError, match="the space has 15 decisions"):
+        view.anchor_map(controller, [0])
+
+
+# The tree assembler
+
+
+@pytest.mark.parametrize("base", [1, 2, 8])
+def test_every_choice_changes_string_tree_and_formula(base):
+    space = spaces.TreeSpace(base)
+    tree = view.tree_assembler(space, [0] * len(space.decisions))
+    assert list(tree.choices) == [d.name for d in space.decisions]
+    for position, decision in enumerate(space.decisions):
+        if len(decision.options) == 1:
+            continue
+        before = tree.text, tree.drawing
+        tree.choices[decision.name].value = 1
+        assert tree.tokens[position] == 1
+        assert f"{decision.name}={decision.options[1]}" in tree.text and tree.text != before[0]
+        assert tree.drawing != before[1]
+        assert tree.formula == genotypes.write_tree_latex(space, tree.tokens)
+        assert tree.formula in tree._formula.value and tree._formula.value.startswith("$$")
+        assert view.architecture(space, tree.tokens).alt in tree.drawing
+    assert tree._repr_mimebundle_()["text/plain"].startswith(f"tree assembler: base {base}, ")
+
+
+def test_figure_5_is_one_press_away():
+    tree = view.tree_assembler(spaces.TreeSpace(2), [0] * 10)
+    tree.preset.click()
+    assert tree.tokens == genotypes.FIGURE_5[1]
+    for words in (
+        "node 0 = tanh(add(x_t, h_(t-1)))",
+        "node 1 = relu(elem_mult(x_t, h_(t-1)))",
+        "node 2 = sigmoid(elem_mult(0, 1))",
+        "c_(t-1) injected into node 0 = relu(add(0, c_(t-1)))",
+        "c_t = node 1 before its activation",
+    ):
+        assert words in tree.drawing
+    reordered = spaces.TreeSpace(2, ("max", "elem_mult", "add"), ("sin", "relu", "tanh", "sigmoid"))
+    other = view.tree_assembler(reordered, [0] * 10)
+    other.preset.click()
+    assert other.drawing == tree.drawing and other.formula == tree.formula
+    for space in (spaces.TreeSpace(3), spaces.TreeSpace(2, activation=("relu", "tanh"))):
+        assert view.tree_assembler(space, [0] * len(space.decisions)).preset.disabled
+
+
+def test_tree_assembler_can_be_set_from_python_and_refuses_what_is_no_string(monkeypatch):
+    tree = view.tree_assembler(spaces.TreeSpace(2), [0] * 10)
+    drawn = []
+    monkeypatch.setattr(view.assembler, "architecture", lambda *a: drawn.append(a) or view.architecture(*a))
+    tree.tokens = (1, 2, 0, 3, 1, 1, 0, 1, 2, 1)
+    assert len(drawn) == 1 and "1 2 0 3 1 1 0 1 2 1" in tree.text
+    assert tuple(c.value for c in tree.choices.values()) == tree.tokens
+    with pytest.raises(ValueError, match=r"cell_index\.0: token 3 is outside"):
+        tree.tokens = (1, 2, 0, 3, 1, 1, 0, 1, 3, 1)
+    assert tree.tokens == (1, 2, 0, 3, 1, 1, 0, 1, 2, 1)
+    with pytest.raises(ValueError, match="space: got CellSpace, expected TreeSpace"):
+        view.tree_assembler(spaces.nas_bench_201(), [0] * 6)
+    with pytest.raises(ValueError, match="the space has 10 decisions"):
+        view.tree_assembler(spaces.TreeSpace(2), [0])
