@@ -62,8 +62,9 @@ class Controller(nn.Module):
         uniform = torch.rand(len(self.space.decisions), m, 1, generator=generator)
 
         def draw(position: int, log_p: Tensor) -> Tensor:
-            below = log_p.exp().cumsum(-1) <= uniform[position].to(log_p)  # (m, options), inverse of the distribution
-            last = log_p.isfinite().long().cumsum(-1).argmax(-1)  # rounding must not lead past the last allowed
+            p = log_p.exp()
+            below = p.cumsum(-1) <= uniform[position].to(p)  # (m, options), inverse of the distribution
+            last = (p > 0).long().cumsum(-1).argmax(-1)  # rounding must not lead past the last possible
             return torch.minimum(below.sum(-1), last)
 
         return self._walk(m, draw)
@@ -87,9 +88,11 @@ class Controller(nn.Module):
     def grow(self, space: Space) -> None:
         """Goes on with a space of the same kinds, such as one with more layers; nothing that was learned is touched.
 
-        Raises `ValueError` if a kind has other options, or is new.
+        Raises `ValueError` if a kind has other options, or is new, or an anchor is.
         """
         for d in space.decisions:
+            if any(-1 - a >= len(self.inputs) for a in d.anchors):
+                raise ValueError(f"space: {d.name} reads a cell input that this controller has not learned")
             known = self.v if d.anchors else self.head
             if d.kind not in known or (not d.anchors and self.head[d.kind].out_features != len(d.options)):
                 raise ValueError(f"space: {d.name} is of a kind or size that this controller has not learned")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from naslab.spaces import Space, Tokens, allowed
-from naslab.steps import Step, begin
+from naslab.steps import Step, begin, settle
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ def search(
             drawn = torch.randint(config.population, (config.sample,), generator=generator).tolist()
             parent, _ = max((population[i] for i in drawn), key=lambda member: member[1])
             child = mutate(space, parent, generator)
-        reward = evaluate(child)
-        population.append((child, reward))
+        rewards, failures = settle([evaluate(child)])
+        population.append((child, rewards[0]))
         state = {"search": "evolution", "generator": generator.get_state(), "population": list(population)}
-        yield Step(index, (child,), (reward,), state=state)
+        yield Step(index, (child,), rewards, failures=failures, state=state)
 
 
 def mutate(space: Space, tokens: Tokens, generator: torch.Generator) -> Tokens:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from naslab.spaces import Space, Tokens
-from naslab.steps import Step, begin
+from naslab.steps import Step, begin, settle
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,10 @@ def search(
     after: Step | None = None,
     map_fn: Callable = map,
 ) -> Iterator[Step]:
-    """Draws strings uniformly, with replacement, and evaluates them."""
+    """Draws strings uniformly, with replacement, and evaluates them. A failed child counts 0."""
     first, _ = begin(after, "random_search", generator)
     for index in range(first, config.updates):
         children = tuple(space.sample(generator) for _ in range(config.children))
-        rewards = tuple(map_fn(evaluate, children))
-        yield Step(index, children, rewards, state={"search": "random_search", "generator": generator.get_state()})
+        rewards, failures = settle(map_fn(evaluate, children))
+        state = {"search": "random_search", "generator": generator.get_state()}
+        yield Step(index, children, rewards, failures=failures, state=state)

@@ -41,7 +41,7 @@ def search(
     first, state = begin(after, "reinforce", generator)
     if state:
         controller.load_state_dict(state["controller"])
-        optim.load_state_dict(state["optim"])
+        optim.load_state_dict(copy.deepcopy(state["optim"]))  # it keeps the tensors that it is given
         baseline = state["baseline"]
 
     for index in range(first, config.updates):
