@@ -44,6 +44,18 @@ def begin(after: Step | None, search: str, generator: torch.Generator) -> tuple[
     return after.index + 1, after.state
 
 
+def snapshot(value: Any) -> Any:
+    """A copy of nested dicts, lists and tuples that shares no tensor with them: for a state that is kept."""
+    match value:
+        case torch.Tensor():
+            return value.detach().clone()
+        case dict():
+            return {key: snapshot(item) for key, item in value.items()}
+        case list() | tuple():
+            return type(value)(map(snapshot, value))
+    return value
+
+
 class Failed(float):
     """The reward of a child that has none: 0, with the reason."""
 

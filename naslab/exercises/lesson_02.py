@@ -65,6 +65,28 @@ def best_baseline(p: Numbers, rewards: Numbers) -> float:
     return sum(w * r for w, r in zip(pull, rewards, strict=True)) / sum(pull)
 
 
+def check_baselines(answer: Callable[[Numbers, float], Numbers]) -> str | None:
+    rewards = [0.5, 0.9, 0.1, 0.4]
+    for decay in (0.9, 0.5):
+        got, expected = list(answer(rewards, decay)), baselines(rewards, decay)
+        if not _differs(got, expected):
+            continue
+        if not _differs(got, baselines([*rewards, 0.0], decay)[1:]):
+            return "These are the averages after each update; the one that is used has not seen the present rewards."
+        if len(got) != 4:
+            return f"Got {len(got)} numbers for 4 updates."
+        return f"For {rewards} and decay {decay} you get {got}; the third baseline used is {expected[2]:.3f}."
+    return None
+
+
+def baselines(rewards: Numbers, decay: float) -> list[float]:
+    used, b = [0.0], rewards[0]
+    for r in rewards[1:]:
+        used.append(b)
+        b = decay * b + (1 - decay) * r
+    return used
+
+
 EXERCISES = (
     Exercise(
         id="02.1",
@@ -110,6 +132,24 @@ EXERCISES = (
             (lambda p, R: sum(a * r for a, r in zip(p, R, strict=True)), "expected reward"),
             (lambda p, R: sum(R) / len(R), "plain mean"),
             (lambda p, R: max(R), "variance is least at"),
+        ),
+    ),
+    Exercise(
+        id="02.4",
+        statement=(
+            "Write `baselines(rewards, decay)`: the baselines used, one per update, for a list of mean rewards. "
+            "The first is 0, the second the first mean, then an exponential moving average."
+        ),
+        hints=(
+            "Append the present average to the list *before* you update it with the present reward.",
+            "The first reward becomes the average itself; from then on b = decay * b + (1 - decay) * r.",
+        ),
+        check=check_baselines,
+        solution=baselines,
+        wrong=(
+            (lambda rewards, decay: baselines([*rewards, 0.0], decay)[1:], "averages after each update"),
+            (lambda rewards, decay: baselines(rewards, decay)[1:], "Got 3 numbers"),
+            (lambda rewards, decay: baselines(rewards, 1 - decay), "third baseline"),
         ),
     ),
 )

@@ -1,6 +1,5 @@
 """NAS with reinforcement learning: a controller writes children, and their rewards train it (Zoph & Le 2017)."""
 
-import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -8,7 +7,7 @@ import torch
 
 from naslab.controller import Controller, moving_average, policy_loss
 from naslab.spaces import Space, Tokens
-from naslab.steps import Step, begin, settle
+from naslab.steps import Step, begin, settle, snapshot
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ def search(
     first, state = begin(after, "reinforce", generator)
     if state:
         controller.load_state_dict(state["controller"])
-        optim.load_state_dict(copy.deepcopy(state["optim"]))  # it keeps the tensors that it is given
+        optim.load_state_dict(snapshot(state["optim"]))  # it keeps the tensors that it is given
         baseline = state["baseline"]
 
     for index in range(first, config.updates):
@@ -57,7 +56,7 @@ def search(
         baseline = moving_average(baseline, r.mean().item(), config.baseline_decay)  # after use: b never sees r
 
         info = {"baseline": baseline, "entropy": entropy.mean().item()}
-        weights = copy.deepcopy({"controller": controller.state_dict(), "optim": optim.state_dict()})
+        weights = snapshot({"controller": controller.state_dict(), "optim": optim.state_dict()})
         state = {"search": "reinforce", "generator": generator.get_state(), "baseline": baseline, **weights}
         yield Step(index, children, rewards, info, failures, state)
 
