@@ -10,6 +10,7 @@ from fake_device import fake_gpu
 from torch import nn
 
 from naslab import child, data, evaluate, genotypes, spaces
+from naslab.controller import Controller, policy_loss
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 SHAPES = {"fashion": (1, 28, 28), "fashion_14": (1, 14, 14), "fashion_full": (1, 28, 28), "cifar10": (3, 32, 32)}
@@ -72,27 +73,43 @@ def gpu_numbers(path):
     raise AssertionError(f"{path.name} does not call runs.start")
 
 
-def lesson_00(n):
-    space = spaces.nas_bench_201()
-    return lambda: child.build(space, (3, 3, 1, 0, 4, 3), channels=n["channels"], cells=n["cells"])
+def image_step(build, n, device):
+    recipe = evaluate.Recipe(n["epochs"], n["batch_size"], n["lr"], nesterov=True)
+    return one_step(build, SHAPES[n["images"]], recipe, device)
 
 
-def lesson_01(n):
-    space = spaces.MacroSpace(n["layers"])
-    tokens = space.sample(torch.Generator().manual_seed(0))
-    return lambda: child.build(space, tokens, channels=n["channels"])
+def policy_step(controller, device):
+    """One update of a controller by REINFORCE, without a search, whose strings would need numbers."""
+    controller = controller.to(device)
+    optim = torch.optim.Adam(controller.parameters())
+    tokens, log_prob, entropy = controller(4, torch.Generator())
+    policy_loss(log_prob, entropy, torch.rand(4, device=device), 0.5, 0.01).backward()
+    optim.step()
+    gradients = [p.grad for p in controller.parameters() if p.grad is not None]
+    return [tokens, log_prob, entropy, *controller.state_dict().values(), *gradients]
 
 
-LESSONS = {"00": lesson_00, "01": lesson_01}
+MACRO_12 = spaces.MacroSpace(12).sample(torch.Generator().manual_seed(0))
+
+# lesson -> the tensors that a step of its gpu profile, with these numbers, leaves behind
+LESSONS = {
+    "00": lambda n, device: image_step(
+        lambda: child.build(spaces.nas_bench_201(), (3, 3, 1, 0, 4, 3), channels=n["channels"], cells=n["cells"]),
+        n,
+        device,
+    ),
+    "01": lambda n, device: image_step(
+        lambda: child.build(spaces.MacroSpace(n["layers"]), MACRO_12, channels=n["channels"]), n, device
+    ),
+    "02": lambda n, device: policy_step(Controller(spaces.nas_bench_201(), units=n["units"]), device),
+}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_the_gpu_profile_of_a_lesson_builds_its_network_and_takes_a_step(path):
     numbers = gpu_numbers(path)
-    build = LESSONS[path.name[:2]](numbers)
-    recipe = evaluate.Recipe(numbers["epochs"], numbers["batch_size"], numbers["lr"], nesterov=True)
     with fake_gpu() as device:
-        found = one_step(build, SHAPES[numbers["images"]], recipe, device)
+        found = LESSONS[path.name[:2]](numbers, device)
         assert {t.device.type for t in found} == {"lazy"}
 
 
