@@ -50,7 +50,6 @@ lint: $(VENV)/ready-test
 	$(BIN)/python -m mypy
 
 constraints: $(VENV)/ready-test
-	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --extra test --extra binder \
 	    $(if $(UPGRADE),--upgrade-package $(UPGRADE)) --no-annotate --custom-compile-command "make constraints" \
 	    --output-file constraints.txt pyproject.toml

@@ -5,7 +5,7 @@ import os
 for _library in ("OMP", "MKL", "OPENBLAS"):  # before torch is imported, and for every kernel that a test starts
     os.environ[f"{_library}_NUM_THREADS"] = "1"
 os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
-os.environ["TQDM_DISABLE"] = "1"  # a progress bar is no output to compare
+os.environ["NASLAB_PROGRESS"] = "0"  # a progress bar is no output to compare
 
 import pytest
 from hypothesis import settings

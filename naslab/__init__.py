@@ -10,10 +10,13 @@ genotypes  the text forms in which papers publish architectures
 ops        what an edge, a layer or a node may compute
 child      one architecture built alone
 evaluate   train a child, measure it, turn tokens into a reward
-search     random search, evolution: each one `search`, a generator of steps
+controller the recurrent network that writes strings
+parallel   children in processes of their own
+search     random search, evolution, Q-learning, REINFORCE: each one `search`, a generator of steps
 steps      the stream of steps and its readers: progress, log, checkpoint
 tables     every architecture's accuracy, where a benchmark knows it
 data       images and text, offline
+checks     what is passed in
 runs       parameters and profile, device, seeds, safe files
 view       drawings, plots, widgets
 exercises  statements, hints, checks, solutions

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from naslab import checks
 from naslab.ops import ACTIVATIONS, COMBINERS, CONV_OPS, FactorizedReduction, ReLUConvBN
 from naslab.spaces import CellSpace, ConvSpace, MacroSpace, Nodes, Space, TreeSpace
 
@@ -37,7 +38,7 @@ def build(
     `auxiliary` adds the second head of a `CellChild`. Raises `ValueError` for any other space, for tokens outside the
     space and for numbers out of range. Under `torch.device("meta")` a child costs no memory: enough to count.
     """
-    _at_least(1, in_channels=in_channels, classes=classes, **({} if cells is None else {"cells": cells}))
+    checks.whole(1, in_channels=in_channels, classes=classes, **({} if cells is None else {"cells": cells}))
     if auxiliary and not (isinstance(space, CellSpace) and space.cells == ("normal", "reduce")):
         raise ValueError("auxiliary: got True, only a child of normal and reduction cells has an auxiliary head")
     if isinstance(space, MacroSpace | ConvSpace) and cells is not None:
@@ -49,7 +50,7 @@ def build(
 
     if not isinstance(channels, int):
         raise ValueError(f"channels: got {channels!r}, expected an int of at least 2")
-    _at_least(2, channels=channels)
+    checks.whole(2, channels=channels)
     if unknown := [op for op in getattr(space, "ops", ()) if op not in CONV_OPS]:
         raise ValueError(f"space: got ops {unknown}, expected ops among {sorted(CONV_OPS)}")
     if isinstance(space, CellSpace) and space.cells == ("normal", "reduce") and space.inputs == 2:
@@ -76,12 +77,6 @@ def build_recurrent(
         raise ValueError(f"space: got {space!r}, expected a TreeSpace")
     chosen = space.check(tokens)
     return RecurrentChild(lambda n: TreeCell(space, chosen, n), vocabulary, units, layers, dropout)
-
-
-def _at_least(lowest: int, **numbers: object) -> None:
-    for name, got in numbers.items():
-        if not isinstance(got, int) or isinstance(got, bool) or got < lowest:
-            raise ValueError(f"{name}: got {got!r}, expected an int of at least {lowest}")
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -139,11 +134,6 @@ class Cell(nn.Module):
         return torch.cat([states[i] for i in self.leaving], dim=1)
 
 
-def _check_probability(probability: float) -> None:
-    if not 0 <= probability < 1:
-        raise ValueError(f"drop_path: got {probability!r}, expected a probability of at least 0 and below 1")
-
-
 class CellChild(nn.Module):
     """Normal cells, and reduction cells at a third and two thirds of the depth (Liu et al. 2019, section 3.2).
 
@@ -186,7 +176,7 @@ class CellChild(nn.Module):
 
     def _run(self, x: Tensor, probability: float) -> tuple[Tensor, Tensor]:
         """Logits, and the output of the cell under the auxiliary head."""
-        _check_probability(probability)
+        checks.number(0, 1, drop_path=probability)
         older = newer = self.stem(x)
         for i, cell in enumerate(self.cells):
             older, newer = newer, cell((older, newer), probability)
@@ -195,6 +185,7 @@ class CellChild(nn.Module):
         return self.classifier(average(newer)), at_head
 
     def forward(self, x: Tensor, drop_path: float = 0.0) -> Tensor:
+        """Logits (B, classes) of x (B, in_channels, H, W). Raises `ValueError` unless 0 <= drop_path < 1."""
         return self._run(x, drop_path)[0]
 
     def forward_auxiliary(self, x: Tensor, drop_path: float = 0.0) -> tuple[Tensor, Tensor]:
@@ -270,7 +261,8 @@ class BenchChild(nn.Module):
         self.classifier = nn.Linear(channels, classes)
 
     def forward(self, x: Tensor, drop_path: float = 0.0) -> Tensor:
-        _check_probability(drop_path)
+        """Logits (B, classes) of x (B, in_channels, H, W). Raises `ValueError` unless 0 <= drop_path < 1."""
+        checks.number(0, 1, drop_path=drop_path)
         x = self.stem(x)
         for block in self.blocks:
             x = block((x,), drop_path) if isinstance(block, Cell) else block(x)
@@ -349,7 +341,7 @@ class ConvChild(nn.Module):
                 i, j = d.row
                 skips[i] += [j] * token
             else:
-                _at_least(1, **{d.name: d.options[token]})
+                checks.whole(1, **{d.name: d.options[token]})
                 attributes[d.row[0]][d.kind] = int(d.options[token])
         if not space.skips:
             skips = [[i - 1] if i else [] for i in range(space.layers)]
@@ -424,7 +416,7 @@ class TreeCell(nn.Module):
 
     def __init__(self, space: TreeSpace, tokens: Iterable[int], units: int) -> None:
         super().__init__()
-        _at_least(1, units=units)
+        checks.whole(1, units=units)
         for name, known in (("combine", COMBINERS), ("activation", ACTIVATIONS)):
             if unknown := [f for f in getattr(space, name) if f not in known]:
                 raise ValueError(f"{name}: got {unknown}, expected functions among {sorted(known)}")
@@ -468,9 +460,8 @@ class RecurrentChild(nn.Module):
         self, cell: Callable[[int], nn.Module], vocabulary: int, units: int, layers: int = 1, dropout: float = 0.0
     ) -> None:
         super().__init__()
-        _at_least(1, vocabulary=vocabulary, units=units, layers=layers)
-        if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
-            raise ValueError(f"dropout: got {dropout!r}, expected a probability of at least 0 and below 1")
+        checks.whole(1, vocabulary=vocabulary, units=units, layers=layers)
+        checks.number(0, 1, dropout=dropout)
         self.embedding = nn.Embedding(vocabulary, units)
         self.cells = nn.ModuleList(cell(units) for _ in range(layers))
         self.decoder = nn.Linear(units, vocabulary)

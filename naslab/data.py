@@ -28,7 +28,8 @@ Labelled = tuple[np.ndarray, np.ndarray]  # pixels (N, C, H, W) or (N, H, W), la
 
 def _whole(name: str, value: int, least: int, most: float = math.inf) -> int:
     if not isinstance(value, int | np.integer) or not least <= value <= most:
-        raise ValueError(f"{name}: got {value!r}, expected a whole number from {least} to {most}")
+        allowed = f"of at least {least}" if most == math.inf else f"from {least} to {most}"
+        raise ValueError(f"{name}: got {value!r}, expected a whole number {allowed}")
     return int(value)
 
 
@@ -264,11 +265,13 @@ def fetch(
     lacks a file or a checksum differs, `ConnectionError` if there is no download; both say what to do.
     """
     paths = []
+    where = pooch.os_cache("naslab") if cache is None else cache
     for name, checksum in md5.items():
-        remedy = f"get {name} from {url + name} by hand and pass folder=<the folder that holds it>"
+        remedy = (
+            f"get {name} from {url + name} by hand and put it into {where}, or pass folder=<the folder that holds it>"
+        )
         try:
             if folder is None:
-                where = pooch.os_cache("naslab") if cache is None else cache
                 paths.append(Path(pooch.retrieve(url + name, f"md5:{checksum}", name, where, progressbar=True)))
             else:
                 paths.append(Path(folder) / name)

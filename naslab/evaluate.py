@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from naslab import child, runs
-from naslab.data import Images, ImageTask, TextTask, image_batch, text_batch, text_batches
+from naslab import checks, child, runs
+from naslab.data import Images, ImageTask, TextTask, image_batch, image_batches, text_batch, text_batches
 from naslab.spaces import Space, Tokens, TreeSpace
 from naslab.steps import Failed
 
@@ -18,7 +18,8 @@ from naslab.steps import Failed
 class Recipe:
     """How a child is trained: SGD with momentum, the learning rate falling to 0 along a cosine.
 
-    The defaults are those of Liu et al. 2019, section A.2, but for the epochs.
+    Batch size, learning rate, momentum, weight decay and clipping are those of Liu et al. 2019, section A.2; its 600
+    epochs, drop-path 0.2, auxiliary weight 0.4 and cutout are not the default. Raises `ValueError` out of range.
     """
 
     epochs: float = 1.0
@@ -31,13 +32,20 @@ class Recipe:
     drop_path: float = 0.0  # at the end; grows linearly
     auxiliary_weight: float = 0.0  # of the auxiliary head's loss
 
+    def __post_init__(self) -> None:
+        checks.whole(1, batch_size=self.batch_size)
+        checks.positive(lr=self.lr, clip=self.clip)
+        rest = ("epochs", "momentum", "weight_decay", "auxiliary_weight")
+        checks.number(0, **{name: getattr(self, name) for name in rest})
+        checks.number(0, 1, drop_path=self.drop_path)
+
 
 def train(model: nn.Module, images: Images, recipe: Recipe, seed: int) -> Iterator[float]:
     """Trains in place and yields the training loss (nats) of every batch. Batches are a function of (seed, index)."""
     optim = torch.optim.SGD(
         model.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.nesterov
     )
-    batches = round(recipe.epochs * (len(images) // recipe.batch_size))
+    batches = round(recipe.epochs * image_batches(images, recipe.batch_size))
     for index in range(batches):
         done = index / batches
         for group in optim.param_groups:
@@ -96,6 +104,11 @@ class TrainChild:
     auxiliary: bool = False
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.recipe.auxiliary_weight and not self.auxiliary:
+            weight = self.recipe.auxiliary_weight
+            raise ValueError(f"auxiliary_weight: got {weight}, expected 0: the child has no auxiliary head")
+
     def __call__(self, tokens: Tokens) -> float:
         try:
             return accuracy(self.trained(tokens), self.task.valid)
@@ -140,6 +153,11 @@ class TextRecipe:
     lr: float = 1e-2
     weight_decay: float = 0.0
     clip: float = 5.0  # of the gradient's norm
+
+    def __post_init__(self) -> None:
+        checks.whole(1, batch_size=self.batch_size, bptt=self.bptt)
+        checks.positive(lr=self.lr, clip=self.clip)
+        checks.number(0, epochs=self.epochs, weight_decay=self.weight_decay)
 
 
 def train_text(model: nn.Module, tokens: Tensor, recipe: TextRecipe, seed: int) -> Iterator[float]:

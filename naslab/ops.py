@@ -39,7 +39,9 @@ class DepthwiseBN(nn.Sequential):
 
 
 class FactorizedReduction(nn.Module):
-    """Halves a map and reads all of it on the diagonal: two strided 1x1 convolutions, the second shifted by a pixel.
+    """Halves a map, reading all of it on the diagonal: two strided 1x1 convolutions, the second shifted by a pixel.
+
+    A factorised reduction; the name is the one of the authors' code.
 
     (B, C_in, H, W) -> (B, C_out, ceil(H / 2), ceil(W / 2)). Maps of odd size get a row and a column of zeros.
     """

@@ -1,8 +1,8 @@
 """A run and its surroundings: parameters and profile, device, seeds, and files that survive a crash."""
 
 import ast
+import io
 import os
-import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +11,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+
+from naslab import checks
 
 PROFILES = ("quick", "full", "gpu")
 FORMAT = "naslab-1"
@@ -29,39 +31,45 @@ def start(names: Mapping[str, Any], *, quick: dict, full: dict, gpu: dict) -> Si
     profiles = {"quick": quick, "full": full, "gpu": gpu}
     if not quick.keys() == full.keys() == gpu.keys():
         raise ValueError(f"profiles: got different names {[sorted(p) for p in profiles.values()]}")
-    declared = ("profile", "seed", "device", *quick)
-    if unknown := [name for name in _injected(names.get("In", ())) if name not in declared]:
-        raise ValueError(f"parameters: got unknown {', '.join(unknown)}; this notebook has {', '.join(declared)}")
+    cells = names.get("In", ())
+    # only what the parameters cell declares counts: a loop variable further down may have a profile's name
+    declared = next((found for source in cells if "profile" in (found := _assigned(source))), {*names})
+    if missing := [name for name in ("profile", "seed", "device") if name not in declared]:
+        raise ValueError(f"parameters: got no {', '.join(missing)}; expected profile, seed, device; pass globals()")
+    injected = {name for source in cells if source.startswith("# Parameters\n") for name in _assigned(source)}
+    if unknown := sorted(injected - declared):
+        known = ", ".join(name for name in ("profile", "seed", "device", *quick) if name in declared)
+        raise ValueError(f"parameters: got unknown {', '.join(unknown)}; this notebook has {known}")
 
     profile, seed = names["profile"], names["seed"]
     if profile not in PROFILES:
         raise ValueError(f"profile: got {profile!r}, expected one of {', '.join(PROFILES)}")
-    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-        raise ValueError(f"seed: got {seed!r}, expected an int of at least 0")
+    checks.whole(0, seed=seed)
     where = device(names["device"])
     if profile == "gpu" and where.type != "cuda":
         raise ValueError(f"profile: got 'gpu' on device {str(where)!r}, expected a CUDA device; use 'quick' or 'full'")
 
     numbers = dict(profiles[profile])
     for name, default in numbers.items():
-        if (value := names.get(name)) is not None:
+        if name in declared and (value := names.get(name)) is not None:
             if type(value) is not type(default) and not (type(value) is int and type(default) is float):
                 raise ValueError(f"{name}: got {value!r}, expected {type(default).__name__} such as {default!r}")
-            if not isinstance(value, str) and value <= 0:
-                raise ValueError(f"{name}: got {value!r}, expected a number above 0")
+            if not isinstance(value, str):
+                checks.positive(**{name: value})
             numbers[name] = value
     if profile == "quick":
         torch.set_num_threads(1)  # two threads on two busy cores can be many times slower than one
     return SimpleNamespace(profile=profile, seed=seed, device=where, **numbers)
 
 
-def _injected(cells: Any) -> Iterator[str]:
-    """The names that papermill's injected cell assigns."""
-    for source in cells:
-        if source.startswith("# Parameters\n"):
-            for node in ast.walk(ast.parse(source)):
-                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                    yield node.id
+def _assigned(source: str) -> set[str]:
+    """The names that a cell assigns at its top level; none if it is not plain Python."""
+    try:
+        body = ast.parse(source).body
+    except SyntaxError:
+        return set()
+    targets = [t for node in body for t in getattr(node, "targets", [getattr(node, "target", None)])]
+    return {t.id for t in targets if isinstance(t, ast.Name)}
 
 
 def device(name: str = "auto") -> torch.device:
@@ -104,17 +112,11 @@ def replace(path: str | Path, content: bytes) -> None:
 def save(path: str | Path, content: dict[str, Any]) -> None:
     """Saves plain values and tensors atomically. An undamaged file that was there stays as `<name>.previous`."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        torch.save({"format": FORMAT, "content": content}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    if zipfile.is_zipfile(path):  # false for a truncated file, which must not push out a good one
-        copy = path.with_name(path.name + ".copy")
-        shutil.copyfile(path, copy)
-        os.replace(copy, path.with_name(path.name + ".previous"))
-    os.replace(part, path)
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, "content": content}, buffer)
+    if _is_whole(path):  # a damaged file must not push out a good one
+        replace(path.with_name(path.name + ".previous"), path.read_bytes())
+    replace(path, buffer.getvalue())
 
 
 def load(path: str | Path) -> dict[str, Any]:
@@ -122,7 +124,7 @@ def load(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     previous = path.with_name(path.name + ".previous")
     hint = f"; the checkpoint before it is {previous.name}" if previous.exists() else ""
-    if path.exists() and not zipfile.is_zipfile(path):
+    if path.exists() and not _is_whole(path):
         raise ValueError(f"{path.name}: damaged or not a naslab file{hint}")
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
@@ -134,3 +136,12 @@ def load(path: str | Path) -> dict[str, Any]:
         found = saved.get("format") if isinstance(saved, dict) else type(saved).__name__
         raise ValueError(f"{path.name}: got format {found!r}, expected {FORMAT!r}{hint}")
     return saved["content"]
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether there is an archive whose every record has its checksum."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError):
+        return False

@@ -20,6 +20,8 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+from naslab import checks
+
 Tokens = tuple[int, ...]
 Weights = dict[str, Tensor]
 
@@ -46,29 +48,38 @@ class Decision:
 
 
 class Space(Protocol):
-    """What every algorithm knows of a space."""
+    """What every algorithm knows of a space. All methods raise `ValueError` for what is not the space's."""
 
     @property
-    def decisions(self) -> tuple[Decision, ...]: ...
+    def decisions(self) -> tuple[Decision, ...]:
+        """The positions of the string, in order."""
 
     @property
-    def tables(self) -> dict[str, tuple[int, ...]]: ...
+    def tables(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of the weight tables: name -> shape, whose last axis is a choice."""
 
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """How many architectures there are."""
 
     @property
-    def strings(self) -> int: ...
+    def strings(self) -> int:
+        """How many valid strings there are: what a controller can write."""
 
-    def check(self, tokens: Iterable[int]) -> Tokens: ...
+    def check(self, tokens: Iterable[int]) -> Tokens:
+        """The tokens as a tuple of ints, if they are a string of the space."""
 
-    def canonical(self, tokens: Iterable[int]) -> Tokens: ...
+    def canonical(self, tokens: Iterable[int]) -> Tokens:
+        """The one string that stands for all strings of the same architecture."""
 
-    def sample(self, generator: torch.Generator) -> Tokens: ...
+    def sample(self, generator: torch.Generator) -> Tokens:
+        """A uniformly random string."""
 
-    def one_hot(self, tokens: Iterable[int], **like) -> Weights: ...
+    def one_hot(self, tokens: Iterable[int], **like) -> Weights:
+        """The corner that the tokens name, as tables; `like` passes on dtype and device."""
 
-    def discretise(self, weights: Weights) -> Tokens: ...
+    def discretise(self, weights: Weights) -> Tokens:
+        """The corner nearest to the weights, canonical."""
 
 
 def allowed(decision: Decision, tokens: Sequence[int]) -> tuple[int, ...]:
@@ -156,16 +167,13 @@ def _check_weights(space: Space, weights: Weights) -> None:
             raise ValueError(f"weights: {table} has entries that are not finite numbers")
 
 
-def _check_fields(space: object, **least: int) -> None:
-    for name, minimum in least.items():
-        value = getattr(space, name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
-            raise ValueError(f"{name}: got {value!r}, expected an int of at least {minimum}")
-
-
 def _check_options(name: str, options: tuple) -> None:
     if not isinstance(options, tuple) or not options or len(set(options)) != len(options):
         raise ValueError(f"{name}: got {options!r}, expected a tuple of one or more different options")
+
+
+def _skip_bits(layer: int, anchors: Sequence[int]) -> list[Decision]:
+    return [Decision(f"{layer}.skip.{j}", (0, 1), "skip", (layer, j), (anchors[j],)) for j in range(layer)]
 
 
 @dataclass(frozen=True)
@@ -186,7 +194,7 @@ class ConvSpace:
     pooling: tuple[int, ...] = ()  # such as (1, 2); in the paper's experiment two layers pool, at fixed places
 
     def __post_init__(self) -> None:
-        _check_fields(self, layers=1)
+        checks.whole(1, layers=self.layers)
         for name, options in self.attributes.items():
             _check_options(name, options)
 
@@ -210,7 +218,7 @@ class ConvSpace:
             found += [Decision(f"{i}.{kind}", o, kind, (i,)) for kind, o in self.attributes.items()]
             anchors.append(len(found) - 1)
             if self.skips:
-                found += [Decision(f"{i}.skip.{j}", (0, 1), "skip", (i, j), (anchors[j],)) for j in range(i)]
+                found += _skip_bits(i, anchors)
         return tuple(found)
 
     @property
@@ -240,7 +248,7 @@ class TreeSpace:
     activation: tuple[str, ...] = ("identity", "tanh", "sigmoid", "relu")
 
     def __post_init__(self) -> None:
-        _check_fields(self, base=1)
+        checks.whole(1, base=self.base)
         _check_options("combine", self.combine)
         _check_options("activation", self.activation)
 
@@ -295,7 +303,7 @@ class MacroSpace:
     )  # in the order of the authors' strings
 
     def __post_init__(self) -> None:
-        _check_fields(self, layers=1)
+        checks.whole(1, layers=self.layers)
         _check_options("ops", self.ops)
 
     @cached_property
@@ -305,7 +313,7 @@ class MacroSpace:
         for i in range(self.layers):
             anchors.append(len(found))
             found.append(Decision(f"{i}.op", self.ops, "op", (i,)))
-            found += [Decision(f"{i}.skip.{j}", (0, 1), "skip", (i, j), (anchors[j],)) for j in range(i)]
+            found += _skip_bits(i, anchors)
         return tuple(found)
 
     @property
@@ -346,13 +354,13 @@ class CellSpace:
     output: Literal["all", "loose", "last"] = "all"
 
     def __post_init__(self) -> None:
-        _check_fields(self, nodes=1, inputs=1)
+        checks.whole(1, nodes=self.nodes, inputs=self.inputs)
         _check_options("cells", self.cells)
         _check_options("ops", self.ops)
         if self.output not in ("all", "loose", "last"):
             raise ValueError(f"output: got {self.output!r}, expected 'all', 'loose' or 'last'")
         if self.fan_in is not None:
-            _check_fields(self, fan_in=1)
+            checks.whole(1, fan_in=self.fan_in)
             _check_options("ops other than none", self.choices)
             if self.distinct and self.fan_in > self.inputs:
                 raise ValueError(f"fan_in: got {self.fan_in}, the first node has only {self.inputs} distinct inputs")

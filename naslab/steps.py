@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from naslab import runs
-from naslab.spaces import Tokens
+from naslab import checks, runs
+from naslab.spaces import Space, Tokens
 
 Sink = Callable[["Step"], None]
 
@@ -34,12 +34,23 @@ class Step:
     state: dict[str, Any] = field(default_factory=dict, repr=False)  # plain values and tensors
 
 
-def begin(after: Step | None, search: str, generator: torch.Generator) -> tuple[int, dict[str, Any]]:
-    """The first index and the state to go on from: 0 and {} for a new search. Puts the generator where it was."""
+def keep(search: str, space: Space, generator: torch.Generator, **more: Any) -> dict[str, Any]:
+    """The state of a step: whose it is, where the generator stands, and whatever else the search needs."""
+    return {"search": search, "space": repr(space), "generator": generator.get_state(), **more}
+
+
+def begin(after: Step | None, search: str, space: Space, generator: torch.Generator) -> tuple[int, dict[str, Any]]:
+    """The first index and the state to go on from: 0 and {} for a new search. Puts the generator where it was.
+
+    Raises `ValueError` if the step is of another search or another space.
+    """
     if after is None:
         return 0, {}
-    if (found := after.state.get("search")) != search:
-        raise ValueError(f"after: got a step of {found!r}, expected one of {search!r}")
+    if not isinstance(after, Step):
+        raise ValueError(f"after: got {after!r}, expected a Step, such as resume(path) gives")
+    for name, expected in (("search", search), ("space", repr(space))):
+        if (found := after.state.get(name)) != expected:
+            raise ValueError(f"after: got a step of {name} {found!r}, expected {expected!r}")
     generator.set_state(after.state["generator"])
     return after.index + 1, after.state
 
@@ -69,14 +80,20 @@ class Failed(float):
 
 def settle(rewards: Iterable[float]) -> tuple[tuple[float, ...], dict[int, str]]:
     """The rewards as plain floats, and the failures by place: `Failed` ones and those that are no finite number."""
+    rewards = list(rewards)
+    for r in rewards:
+        if not isinstance(r, int | float):
+            raise ValueError(f"reward: got {r!r}, expected a number")
     settled = [r if isinstance(r, Failed) or isfinite(r) else Failed(f"reward is {r}") for r in rewards]
     failures = {k: r.reason for k, r in enumerate(settled) if isinstance(r, Failed)}
     return tuple(map(float, settled)), failures
 
 
 def best(steps: Iterable[Step]) -> tuple[Tokens, float]:
-    """The child with the highest reward, the first of equals, and its reward."""
-    scored = ((t, r) for step in steps for t, r in zip(step.children, step.rewards, strict=True))
+    """The child with the highest reward, the first of equals, and its reward. Raises `ValueError` if there is none."""
+    scored = [(t, r) for step in steps for t, r in zip(step.children, step.rewards, strict=True)]
+    if not scored:
+        raise ValueError("steps: got none with a child, expected at least one")
     return max(scored, key=lambda pair: pair[1])
 
 
@@ -89,8 +106,8 @@ def tee(steps: Iterable[Step], *sinks: Sink) -> Iterator[Step]:
 
 
 def progress(total: int) -> Sink:
-    """A bar of `total` steps with the best reward so far. The environment variable TQDM_DISABLE=1 hides it."""
-    bar = tqdm(total=total, disable=os.environ.get("TQDM_DISABLE") == "1")
+    """A bar of `total` steps with the best reward so far. The environment variable NASLAB_PROGRESS=0 hides it."""
+    bar = tqdm(total=total, disable=os.environ.get("NASLAB_PROGRESS") == "0")
     top = -float("inf")
 
     def show(step: Step) -> None:
@@ -112,7 +129,7 @@ def jsonl(path: str | Path) -> Sink:
     def write(step: Step) -> None:
         nonlocal opened
         if not opened:
-            kept = [line for line in _lines(path) if json.loads(line)["index"] < step.index]
+            kept = [line for line in _lines(path) if _index(path, line) < step.index]
             runs.replace(path, "".join(kept).encode())
             opened = True
         row = asdict(step)
@@ -121,6 +138,13 @@ def jsonl(path: str | Path) -> Sink:
             file.write(json.dumps(row) + "\n")
 
     return write
+
+
+def _index(path: Path, line: str) -> int:
+    try:
+        return int(json.loads(line)["index"])
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{path.name}: got the line {line[:60]!r}, expected a log of steps") from None
 
 
 def _lines(path: Path) -> list[str]:
@@ -132,6 +156,7 @@ def _lines(path: Path) -> list[str]:
 
 def checkpoint(path: str | Path, every: int = 1) -> Sink:
     """Saves every so many steps, atomically; the checkpoint before stays beside it as `<name>.previous`."""
+    checks.whole(1, every=every)
 
     def write(step: Step) -> None:
         if (step.index + 1) % every == 0:

@@ -207,7 +207,74 @@ def work_the_string_explorer(page: Page) -> None:
     assert len(counts) > 1
 
 
+def work_the_tree_assembler(page: Page) -> None:
+    """The button sets figure 5 and the space bar chooses another function; drawing and formula follow."""
+    widget = page.locator(".jp-OutputArea-output:has(button:text-is('Figure 5'))").first
+    text, formula = widget.locator(".widget-html-content").first, widget.locator("mjx-container").first
+
+    def seen() -> tuple[str, str, str]:
+        drawing = widget.locator("svg[role='img']").first.evaluate("e => e.outerHTML")
+        string = next(line for line in text.inner_text().splitlines() if line.startswith("string:"))
+        return string.removeprefix("string:").strip(), drawing, formula.evaluate("e => e.outerHTML")
+
+    button = widget.get_by_role("button", name="Figure 5")
+    button.scroll_into_view_if_needed()
+    formula.wait_for(timeout=20_000)
+    start = seen()
+    button.focus()
+    button.press("Enter")
+    expect(text).to_contain_text("0 1 1 3 1 2 0 3 1 0", timeout=20_000)
+    page.wait_for_timeout(1500)  # string, drawing and formula are messages of their own
+    figure_5 = seen()
+    choice = widget.get_by_role("radio", name="sigmoid", exact=True).first
+    choice.focus()
+    choice.press("Space")
+    expect(text).to_contain_text("0 2 1 3 1 2 0 3 1 0", timeout=20_000)
+    page.wait_for_timeout(1500)
+    assert all(len(set(column)) == 3 for column in zip(start, figure_5, seen(), strict=True))
+
+
+def work_the_controller_stepper(page: Page) -> None:
+    """Enter on the button goes a decision on; what is said and drawn follows."""
+    widget = page.locator(".jp-OutputArea-output:has(button:text-is('Next'))").first
+    text = widget.locator(".widget-html-content").first
+    button = widget.get_by_role("button", name="Next")
+    button.scroll_into_view_if_needed()
+    expect(text).to_contain_text("1 of 18: 0.filter_height", timeout=20_000)
+    drawing = widget.locator("svg[role='img']").first
+    before = drawing.evaluate("e => e.outerHTML")
+    button.focus()
+    button.press("Enter")
+    expect(text).to_contain_text("2 of 18: 0.filter_width", timeout=20_000)
+    page.wait_for_timeout(700)  # text and drawings are messages of their own
+    assert drawing.evaluate("e => e.outerHTML") != before
+
+
+def work_the_anchor_map(page: Page) -> None:
+    """Ten arrow keys raise the threshold by a tenth; fewer skips are chosen, in the text and in the drawing."""
+    widget = page.locator(".jp-OutputArea-output:has(input[type='number'])").first
+    text = widget.locator(".widget-html-content").first
+    threshold = widget.get_by_role("spinbutton", name="threshold")
+    threshold.scroll_into_view_if_needed()
+    expect(text).to_contain_text("of at least 0.35", timeout=20_000)
+
+    def seen() -> tuple[int, str]:
+        line = next(line for line in text.inner_text().splitlines() if line.startswith("skips chosen:"))
+        return int(line.split(":")[1].split()[0]), widget.locator("svg[role='img']").last.evaluate("e => e.outerHTML")
+
+    chosen, drawing = seen()
+    threshold.focus()
+    for _ in range(10):
+        threshold.press("ArrowUp")
+    expect(text).to_contain_text("of at least 0.45", timeout=20_000)
+    page.wait_for_timeout(1500)
+    fewer, other = seen()
+    assert fewer < chosen and other != drawing
+
+
 # lesson -> what a reader does with its widgets
 WORK = {
     "01": [work_the_string_explorer],
+    "03": [work_the_controller_stepper, work_the_anchor_map],
+    "04": [work_the_tree_assembler],
 }

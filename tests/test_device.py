@@ -89,6 +89,26 @@ def policy_step(controller, device):
     return [tokens, log_prob, entropy, *controller.state_dict().values(), *gradients]
 
 
+def text_step(n, device):
+    """One training step of the language model of lesson 04, and one evaluation."""
+    size = {"vocabulary": 10_000, "units": n["units"], "layers": n["layers"], "dropout": n["dropout"]}
+    model = child.build_recurrent(*genotypes.NAS_CELL, **size).to(device)
+    recipe = evaluate.TextRecipe(n["epochs"], n["batch_size"], n["bptt"], n["lr"])
+    optim = torch.optim.Adam(model.parameters(), recipe.lr)
+    tokens = torch.randint(0, 10_000, (recipe.bptt + 1, recipe.batch_size), device=device)
+    loss, state = evaluate.train_text_step(model, optim, tokens[:-1], tokens[1:], None, recipe)
+    evaluate.perplexity(model, tokens.flatten(), recipe.batch_size)
+    return [loss, *(v for pair in state for v in pair), *model.parameters(), *(p.grad for p in model.parameters())]
+
+
+def search_step(n, device):
+    """One training step of a child of lesson 03 and one update of the controller that writes such children."""
+    space = spaces.ConvSpace(n["layers"], filters=tuple(round(n["filters"] * k) for k in (1, 1.5, 2, 8 / 3)))
+    of_a_child = image_step(lambda: child.build(space, CONV_6), n, device)
+    return of_a_child + policy_step(Controller(space), device)
+
+
+CONV_6 = spaces.ConvSpace(6).sample(torch.Generator().manual_seed(0))
 MACRO_12 = spaces.MacroSpace(12).sample(torch.Generator().manual_seed(0))
 
 # lesson -> the tensors that a step of its gpu profile, with these numbers, leaves behind
@@ -102,6 +122,8 @@ LESSONS = {
         lambda: child.build(spaces.MacroSpace(n["layers"]), MACRO_12, channels=n["channels"]), n, device
     ),
     "02": lambda n, device: policy_step(Controller(spaces.nas_bench_201(), units=n["units"]), device),
+    "03": search_step,
+    "04": text_step,
 }
 
 

@@ -342,3 +342,21 @@ def test_a_text_step_leaves_no_tensor_on_the_wrong_device(cell):
         moments = [v for s in optim.state.values() for k, v in s.items() if k != "step"]
         found = [loss, *(v for pair in state for v in pair), *model.parameters(), *moments]
         assert {t.device.type for t in found} == {"lazy"}
+
+
+@pytest.mark.parametrize("recipe", [Recipe, evaluate.TextRecipe])
+@pytest.mark.parametrize("numbers", [{"batch_size": 0}, {"epochs": math.nan}, {"epochs": -1}, {"lr": 0}, {"clip": -1}])
+def test_a_recipe_out_of_range_is_refused_by_name(recipe, numbers):
+    (name,) = numbers
+    with pytest.raises(ValueError, match=f"{name}: got .*, expected"):
+        recipe(**numbers)
+
+
+def test_a_batch_larger_than_the_set_is_no_free_lunch():
+    with pytest.raises(ValueError, match="size: got 5000, expected a whole number from 1 to 1197"):
+        judge(recipe=Recipe(batch_size=5000))(CONVS)
+
+
+def test_an_auxiliary_weight_needs_its_head():
+    with pytest.raises(ValueError, match=r"auxiliary_weight: got 0\.4, expected 0"):
+        judge(recipe=Recipe(auxiliary_weight=0.4))

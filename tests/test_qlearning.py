@@ -207,7 +207,7 @@ def test_a_step_kept_from_the_middle_resumes_as_often_as_one_likes():
 
 def test_a_step_of_another_search_is_refused():
     (step,) = random_search.search(SPACES["macro"], ones, random_search.Config(1), torch.Generator())
-    with pytest.raises(ValueError, match="got a step of 'random_search', expected one of 'qlearning'"):
+    with pytest.raises(ValueError, match="got a step of search 'random_search', expected 'qlearning'"):
         run(after=step)
 
 

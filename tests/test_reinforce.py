@@ -200,7 +200,7 @@ def test_a_step_of_another_search_is_refused_and_the_controller_is_as_it_was():
     (step,) = evolution.search(SPACE, ones, config, torch.Generator())
     controller = make()
     before = {n: p.clone() for n, p in controller.state_dict().items()}
-    with pytest.raises(ValueError, match="got a step of 'evolution', expected one of 'reinforce'"):
+    with pytest.raises(ValueError, match="got a step of search 'evolution', expected 'reinforce'"):
         run(after=step, controller=controller)
     assert same(before, dict(controller.state_dict()))
 

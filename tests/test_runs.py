@@ -10,6 +10,8 @@ from naslab import runs
 PROFILES = {"quick": {"children": 2, "lr": 0.1}, "full": {"children": 5, "lr": 0.1}, "gpu": {"children": 9, "lr": 0.1}}
 NAMES = {"profile": "quick", "seed": 0, "device": "cpu"}
 
+CELLS = ["", "profile: str = 'quick'\nseed: int = 0\ndevice: str = 'cpu'\nlr: float | None = None", "children = 3"]
+
 
 def start(**names):
     return runs.start(NAMES | names, **PROFILES)
@@ -37,7 +39,7 @@ def test_the_profile_picks_the_numbers_and_a_parameter_overrides_them():
         ({"children": True}, "children: got True, expected int"),
         ({"children": 0}, "children: got 0, expected a number above 0"),
         (
-            {"In": ["", "x = 1", "# Parameters\nprofile = 'quick'\nchildern = 3\n"]},
+            {"In": [*CELLS, "# Parameters\nprofile = 'quick'\nchildern = 3\n"]},
             "got unknown childern; this notebook",
         ),
     ],
@@ -48,7 +50,22 @@ def test_bad_parameters_say_what_got_and_allowed(names, message):
 
 
 def test_names_from_ordinary_cells_are_no_parameters():
-    start(In=["", "import torch\nresult = 3", "# Parameters\nseed = 4\n"], result=3)
+    start(In=[*CELLS, "import torch\nresult = 3", "# Parameters\nseed = 4\n", "%magic"], result=3)
+
+
+def test_a_later_variable_with_a_profile_s_name_changes_nothing():
+    assert start(In=CELLS, children=3, lr=0.5).children == 2
+    assert start(In=CELLS, children=3, lr=0.5).lr == 0.5
+
+
+def test_only_what_the_parameters_cell_declares_can_be_given():
+    with pytest.raises(ValueError, match="unknown children; this notebook has profile, seed, device, lr"):
+        start(In=[*CELLS, "# Parameters\nchildren = 4\n"], children=4)
+
+
+def test_without_its_parameters_the_message_says_what_is_missing():
+    with pytest.raises(ValueError, match="got no profile, seed, device; expected profile, seed, device"):
+        runs.start({}, **PROFILES)
 
 
 def test_profiles_must_have_the_same_names():
@@ -111,6 +128,21 @@ def test_foreign_files_are_refused_and_never_executed(write, tmp_path, capsys):
     with pytest.raises(ValueError, match=r"f\.pt: (damaged or not a naslab file|got format)"):
         runs.load(tmp_path / "f.pt")
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("place", [0.3, 0.5, 0.7])
+def test_damage_inside_a_file_is_seen_and_does_not_push_out_the_good_one(place, tmp_path):
+    path = tmp_path / "f.pt"
+    runs.save(path, {"w": torch.zeros(10_000)})
+    runs.save(path, {"w": torch.ones(10_000)})
+    content = bytearray(path.read_bytes())
+    middle = int(len(content) * place)
+    content[middle : middle + 50] = bytes(b ^ 255 for b in content[middle : middle + 50])
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"f\.pt: damaged .* before it is f\.pt\.previous"):
+        runs.load(path)
+    runs.save(path, {"w": torch.ones(1)})
+    assert runs.load(tmp_path / "f.pt.previous")["w"].sum() == 0
 
 
 @given(cut=st.integers(0, 10_000), flip=st.booleans())

@@ -6,7 +6,7 @@ import torch
 from scipy.stats import chisquare
 
 from naslab import spaces
-from naslab.search import evolution, random_search
+from naslab.search import evolution, qlearning, random_search, reinforce
 from naslab.steps import best
 
 SPACES = [spaces.ConvSpace(2), spaces.TreeSpace(2), spaces.MacroSpace(3), spaces.darts_conv(2), spaces.enas_micro(2),
@@ -87,3 +87,27 @@ def test_evolution_climbs_where_random_search_does_not():
     climbed = best(evolution.search(space, count_ones, evolution.Config(600, 20, 5), g))[1]
     drawn = best(random_search.search(space, count_ones, random_search.Config(600), g))[1]
     assert climbed > 0.95 > drawn
+
+
+@pytest.mark.parametrize(
+    ("search", "numbers"),
+    [
+        (random_search, {"updates": -1}),
+        (random_search, {"children": 0}),
+        (evolution, {"population": 0}),
+        (evolution, {"sample": 0}),
+        (reinforce, {"children": 0}),
+        (reinforce, {"lr": 0.0}),
+        (reinforce, {"baseline_decay": 1.0}),
+        (reinforce, {"grow_every": -1}),
+        (qlearning, {"schedule": ()}),
+        (qlearning, {"schedule": ((10, 1.5),)}),
+        (qlearning, {"replay": -1}),
+        (qlearning, {"lr": float("nan")}),
+    ],
+)
+def test_a_config_out_of_range_is_refused_by_name(search, numbers):
+    (name,) = numbers
+    with pytest.raises(ValueError, match=f"{name}: got .*, expected"):
+        search.Config(**numbers)
+    search.Config()

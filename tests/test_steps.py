@@ -39,9 +39,31 @@ def test_a_step_kept_from_the_middle_still_resumes():
 
 
 def test_begin_refuses_another_search():
-    with pytest.raises(ValueError, match="got a step of 'evolution', expected one of 'random_search'"):
+    with pytest.raises(ValueError, match="got a step of search 'evolution', expected 'random_search'"):
         run(random_search, 12, after=run(evolution, 2)[-1])
-    assert begin(None, "x", torch.Generator()) == (0, {})
+    assert begin(None, "x", SPACE, torch.Generator()) == (0, {})
+
+
+def test_begin_refuses_another_space_and_other_things():
+    bench = spaces.nas_bench_201()
+    steps_ = list(random_search.search(bench, ones, random_search.Config(2), torch.Generator()))
+    with pytest.raises(ValueError, match=r"got a step of space .CellSpace.*expected .MacroSpace"):
+        run(random_search, 12, after=steps_[-1])
+    with pytest.raises(ValueError, match=r"after: got 's\.pt', expected a Step"):
+        run(random_search, 12, after="s.pt")
+
+
+def test_what_is_no_reward_no_log_no_rhythm_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="reward: got None, expected a number"):
+        list(random_search.search(SPACE, lambda t: None, random_search.Config(1), torch.Generator()))
+    with pytest.raises(ValueError, match="every: got 0, expected an int of at least 1"):
+        checkpoint(tmp_path / "s.pt", every=0)
+    with pytest.raises(ValueError, match="steps: got none with a child"):
+        best([])
+    (tmp_path / "log.jsonl").write_text("dear diary\n")
+    with pytest.raises(ValueError, match=r"log\.jsonl: got the line 'dear diary"):
+        list(tee(run(random_search, 2), jsonl(tmp_path / "log.jsonl")))
+    assert (tmp_path / "log.jsonl").read_text() == "dear diary\n"
 
 
 def test_best_is_the_first_of_equals():

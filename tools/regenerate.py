@@ -42,7 +42,7 @@ def execute(notebook: Any, folder: Path) -> Any:
         config=Config({"KernelManager": {"transport_encryption": "auto"}}),
         store_widget_state=False,
     )
-    client.execute(env=os.environ | ONE_THREAD | {"TQDM_DISABLE": "1"})  # as in conftest.py
+    client.execute(env=os.environ | ONE_THREAD | {"NASLAB_PROGRESS": "0"})  # as in conftest.py
     return fresh
 
 

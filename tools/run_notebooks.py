@@ -142,7 +142,7 @@ def run(
             bar.update(done - shown)
             shown = done
 
-    environment = os.environ | ONE_THREAD
+    environment = ONE_THREAD | os.environ
     with log.open("w", encoding="utf-8") as stream:
         null = subprocess.DEVNULL
         process = psutil.Popen(command, stdin=null, stdout=stream, stderr=subprocess.STDOUT, env=environment)
@@ -178,7 +178,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--profile", choices=LIMITS, default="quick")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ...; by default what each notebook says")
     parser.add_argument("--only", metavar="NN", help="number, or beginning of a notebook's name")
-    parser.add_argument("--time-factor", type=float, default=float(os.environ.get("TIME_FACTOR", "1")))
+    parser.add_argument("--time-factor", type=float, default=os.environ.get("TIME_FACTOR", "1"))
     parser.add_argument("--record", action="store_true", help="write the measurements into README and notebooks")
     parser.add_argument("--folder", type=Path, default=ROOT / "notebooks")
     parser.add_argument("--out", type=Path, default=ROOT / "build")

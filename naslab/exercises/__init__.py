@@ -85,10 +85,11 @@ def hint(id: str, n: int = 1) -> Markdown:
 
 
 def solution(id: str) -> Markdown:
-    """The source of a solution. Raises `ValueError` for an unknown id."""
-    answer = _find(id).solution
+    """The statement and the source of its solution. Raises `ValueError` for an unknown id."""
+    exercise = _find(id)
+    answer = exercise.solution
     text = textwrap.dedent(inspect.getsource(answer)).strip() if callable(answer) else repr(answer)
-    return Markdown(f"Solution of {id}:\n\n```python\n{text}\n```")
+    return Markdown(f"**{id}.** {exercise.statement}\n\n```python\n{text}\n```")
 
 
 def lessons() -> tuple[str, ...]:

@@ -7,6 +7,8 @@ from naslab.exercises import Exercise
 
 
 def check_count(answer: int) -> str | None:
+    if not isinstance(answer, int | float):
+        return f"Got {answer!r}; expected a number."
     if answer == 5 * 6:
         return "5 x 6 counts one edge's options six times. The choices are independent: do they add or multiply?"
     if answer == 6**5:
@@ -60,7 +62,12 @@ EXERCISES = (
         ),
         check=check_count,
         solution=5**6,
-        wrong=((30, "add or multiply"), (7776, "six edges with five ops"), (125, "25 strings")),
+        wrong=(
+            ("15625", "expected a number"),
+            (30, "add or multiply"),
+            (7776, "six edges with five ops"),
+            (125, "25 strings"),
+        ),
     ),
     Exercise(
         id="00.2",

@@ -22,8 +22,11 @@ def string_length(layers: int) -> int:
 def check_draws(answer: Callable[[float, float], int]) -> str | None:
     for q, p in ((0.01, 0.95), (0.05, 0.95), (0.5, 0.5), (0.001, 0.9)):
         n = answer(q, p)
-        if not isinstance(n, int):
+        if n != int(n):
             return f"Your function gives {n!r}; a number of draws is a whole number, so round up."
+        n = int(n)
+        if n < 1:
+            return f"Your function gives {n}; one needs at least one draw."
         if 1 - (1 - q) ** n < p - 1e-12:
             return f"{n} draws hit the best {q:.1%} with probability {1 - (1 - q) ** n:.3f}, less than {p}."
         if n > 1 and 1 - (1 - q) ** (n - 1) >= p:

@@ -6,15 +6,22 @@ from dataclasses import dataclass
 
 import torch
 
+from naslab import checks
 from naslab.spaces import Space, Tokens, allowed
-from naslab.steps import Step, begin, settle
+from naslab.steps import Step, begin, keep, settle
 
 
 @dataclass(frozen=True)
 class Config:
+    """The settings of section 3; with a few hundred evaluations take a smaller population."""
+
     updates: int = 20_000  # evaluations in all, the first population included (section 3)
     population: int = 100  # P
     sample: int = 25  # S, the size of a tournament
+
+    def __post_init__(self) -> None:
+        checks.whole(0, updates=self.updates)
+        checks.whole(1, population=self.population, sample=self.sample)
 
 
 def search(
@@ -25,7 +32,7 @@ def search(
     after: Step | None = None,
 ) -> Iterator[Step]:
     """One child per step: random ones until the population is full, then a mutation of a tournament's winner."""
-    first, state = begin(after, "evolution", generator)
+    first, state = begin(after, "evolution", space, generator)
     population = deque(state.get("population", ()), maxlen=config.population)  # the oldest leaves as a child comes
     for index in range(first, config.updates):
         if len(population) < config.population:
@@ -36,7 +43,7 @@ def search(
             child = mutate(space, parent, generator)
         rewards, failures = settle([evaluate(child)])
         population.append((child, rewards[0]))
-        state = {"search": "evolution", "generator": generator.get_state(), "population": list(population)}
+        state = keep("evolution", space, generator, population=list(population))
         yield Step(index, (child,), rewards, failures=failures, state=state)
 
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import torch
 
+from naslab import checks
 from naslab.spaces import Space, Tokens, allowed
-from naslab.steps import Step, begin, settle
+from naslab.steps import Step, begin, keep, settle
 
 Q = dict[tuple[int, int], list[float]]  # state (position, the token before it) -> a value for every option
 
@@ -19,6 +20,8 @@ SCHEDULE = ((1500, 1.0), (100, 0.9), (100, 0.8), (100, 0.7), *((150, e / 10) for
 
 @dataclass(frozen=True)
 class Config:
+    """The paper's settings; `shrink` fits the schedule to fewer children."""
+
     updates: int = 2700  # as many as the schedule has children
     children: int = 1  # per update, evaluated together by map_fn
     schedule: tuple[tuple[int, float], ...] = SCHEDULE  # so many children at an epsilon; the last one stays (table 2)
@@ -26,6 +29,16 @@ class Config:
     gamma: float = 1.0  # (section 4.3)
     replay: int = 100  # strings learned from after every child (section 4.3)
     initial: float = 0.5  # of every Q-value, for rewards between 0 and 1 (appendix, algorithm 1)
+
+    def __post_init__(self) -> None:
+        checks.whole(0, updates=self.updates, replay=self.replay)
+        checks.whole(1, children=self.children)
+        checks.number(0, lr=self.lr, gamma=self.gamma)
+        if not self.schedule:
+            raise ValueError("schedule: got none, expected (children, epsilon) pairs")
+        for children, epsilon in self.schedule:
+            checks.whole(0, schedule=children)
+            checks.number(0, 1 + 1e-9, schedule=epsilon)
 
 
 def search(
@@ -40,7 +53,7 @@ def search(
 
     The paper trains a string that comes again only once; here every child is evaluated, so that searches compare.
     """
-    first, state = begin(after, "qlearning", generator)
+    first, state = begin(after, "qlearning", space, generator)
     q: Q = {s: list(values) for s, values in state["q"].items()} if state else table(space, config.initial)
     memory: list[tuple[Tokens, float]] = list(state.get("memory", ()))
     for index in range(first, config.updates):
@@ -54,7 +67,7 @@ def search(
                 learn(space, q, tokens, reward, config.lr, config.gamma)
 
         copies = {"q": {s: list(values) for s, values in q.items()}, "memory": list(memory)}
-        state = {"search": "qlearning", "generator": generator.get_state(), **copies}
+        state = keep("qlearning", space, generator, **copies)
         yield Step(index, children, rewards, {"epsilon": epsilons[-1]}, failures, state)
 
 

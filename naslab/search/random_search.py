@@ -5,14 +5,21 @@ from dataclasses import dataclass
 
 import torch
 
+from naslab import checks
 from naslab.spaces import Space, Tokens
-from naslab.steps import Step, begin, settle
+from naslab.steps import Step, begin, keep, settle
 
 
 @dataclass(frozen=True)
 class Config:
+    """Raises `ValueError` for numbers out of range, as every `Config` does."""
+
     updates: int = 100
     children: int = 1  # per update, evaluated together by map_fn
+
+    def __post_init__(self) -> None:
+        checks.whole(0, updates=self.updates)
+        checks.whole(1, children=self.children)
 
 
 def search(
@@ -24,9 +31,8 @@ def search(
     map_fn: Callable = map,
 ) -> Iterator[Step]:
     """Draws strings uniformly, with replacement, and evaluates them. A failed child counts 0."""
-    first, _ = begin(after, "random_search", generator)
+    first, _ = begin(after, "random_search", space, generator)
     for index in range(first, config.updates):
         children = tuple(space.sample(generator) for _ in range(config.children))
         rewards, failures = settle(map_fn(evaluate, children))
-        state = {"search": "random_search", "generator": generator.get_state()}
-        yield Step(index, children, rewards, failures=failures, state=state)
+        yield Step(index, children, rewards, failures=failures, state=keep("random_search", space, generator))

@@ -5,13 +5,16 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from naslab import checks
 from naslab.controller import Controller, moving_average, policy_loss
 from naslab.spaces import Space, Tokens
-from naslab.steps import Step, begin, settle, snapshot
+from naslab.steps import Step, begin, keep, settle, snapshot
 
 
 @dataclass(frozen=True)
 class Config:
+    """The settings of section 4.1; a few hundred children want a larger learning rate and an entropy bonus."""
+
     updates: int = 1600  # 12,800 children (section 4.1)
     children: int = 8  # m
     lr: float = 6e-4  # of Adam (section 4.1)
@@ -20,6 +23,13 @@ class Config:
     power: float = 1.0  # the policy sees reward ** power; 3 in section 4.1
     grow_every: int = 0  # children; 1,600 in section 4.1; 0: never
     grow_by: int = 2  # layers (section 4.1)
+
+    def __post_init__(self) -> None:
+        checks.whole(0, updates=self.updates, grow_every=self.grow_every, grow_by=self.grow_by)
+        checks.whole(1, children=self.children)
+        checks.positive(lr=self.lr, power=self.power)
+        checks.number(0, entropy_weight=self.entropy_weight)
+        checks.number(0, 1, baseline_decay=self.baseline_decay)
 
 
 def search(
@@ -37,7 +47,7 @@ def search(
     """
     optim = torch.optim.Adam(controller.parameters(), config.lr)
     baseline = None
-    first, state = begin(after, "reinforce", generator)
+    first, state = begin(after, "reinforce", space, generator)
     if state:
         controller.load_state_dict(state["controller"])
         optim.load_state_dict(snapshot(state["optim"]))  # it keeps the tensors that it is given
@@ -57,7 +67,7 @@ def search(
 
         info = {"baseline": baseline, "entropy": entropy.mean().item()}
         weights = snapshot({"controller": controller.state_dict(), "optim": optim.state_dict()})
-        state = {"search": "reinforce", "generator": generator.get_state(), "baseline": baseline, **weights}
+        state = keep("reinforce", space, generator, baseline=baseline, **weights)
         yield Step(index, children, rewards, info, failures, state)
 
 

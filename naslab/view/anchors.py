@@ -142,7 +142,7 @@ def _heat(matrix: Tensor, threshold: float) -> Picture:
     left, top, size = 52.0, 64.0, 11 if side >= 32 else 9
     shades = matplotlib.colormaps["cividis"]
     pieces = [
-        text(left, 20, "P(layer i reads layer j); framed: at least the threshold"),
+        text(14, 20, "P(layer i reads layer j); framed: at least the threshold"),
         text(left + side * layers / 2, top - 28, "j, earlier layer", anchor="middle", size=12, color=FAINT),
         text(left - 26, top - 10, "i", anchor="end", size=12, color=FAINT),
     ]
@@ -170,4 +170,5 @@ def _heat(matrix: Tensor, threshold: float) -> Picture:
                 frames.append(box(x + 2, y + 2, side - 4, side - 4, fill="none", line=VERMILLION, weight=3))
     says = "; ".join(f"{i}: {' '.join(f'{p:.2f}' for p in row[:i])}" for i, row in enumerate(matrix.tolist()) if i)
     alt = f"Probabilities that layer i reads layers 0 to i - 1, by i. {says}. {len(frames)} reach {threshold:.2f}."
-    return sheet(left + side * layers + 14, top + side * layers + 14, [*pieces, *frames], "Skip probabilities", alt)
+    width = max(left + side * layers + 14, 360)  # the heading's, where there are few layers
+    return sheet(width, top + side * layers + 14, [*pieces, *frames], "Skip probabilities", alt)
