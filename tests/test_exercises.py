@@ -206,10 +206,13 @@ def test_the_check_sees_the_answer_as_it_is():
 
 
 def test_hints_and_solutions(fake):
+    def statement(number):
+        return next(e.statement for e in exercises.exercises("99") if e.id == number)
+
     assert hint("99.1").data == "Hint 1 of 2: Add. (`hint('99.1', 2)` says more.)"
     assert hint("99.1", 2).data == "Hint 2 of 2: x + x."
-    assert solution("99.1").data == "Solution of 99.1:\n\n```python\ndef double(x):\n    return 2 * x\n```"
-    assert solution("99.2").data == "Solution of 99.2:\n\n```python\n(1, 2)\n```"
+    assert solution("99.1").data == f"**99.1.** {statement('99.1')}\n\n```python\ndef double(x):\n    return 2 * x\n```"
+    assert solution("99.2").data == f"**99.2.** {statement('99.2')}\n\n```python\n(1, 2)\n```"
     for n in (0, 3, -1, "1"):
         with pytest.raises(ValueError, match=r"n: got .*, exercise 99\.1 has hints 1 to 2"):
             hint("99.1", n)
