@@ -21,7 +21,7 @@ FORMAT = "naslab-1"
 def start(names: Mapping[str, Any], *, quick: dict, full: dict, gpu: dict) -> SimpleNamespace:
     """The settings of a notebook, from its parameters cell and its profiles; call it with `globals()`.
 
-    Every notebook has `profile`, `seed` and `device`. A further parameter is one of the profiles' numbers: None in the
+    Every notebook has `profile`, `seed` and `device`. A further parameter is one of the profiles' numbers: 0 in the
     parameters cell means "as the profile says", anything else overrides it. Returns a namespace with all of them,
     `device` as a `torch.device`.
 
@@ -51,12 +51,13 @@ def start(names: Mapping[str, Any], *, quick: dict, full: dict, gpu: dict) -> Si
 
     numbers = dict(profiles[profile])
     for name, default in numbers.items():
-        if name in declared and (value := names.get(name)) is not None:
+        if name in declared and name in names:
+            value = names[name]
             if type(value) is not type(default) and not (type(value) is int and type(default) is float):
                 raise ValueError(f"{name}: got {value!r}, expected {type(default).__name__} such as {default!r}")
-            if not isinstance(value, str):
+            if value != 0:
                 checks.positive(**{name: value})
-            numbers[name] = value
+                numbers[name] = value
     if profile == "quick":
         torch.set_num_threads(1)  # two threads on two busy cores can be many times slower than one
     return SimpleNamespace(profile=profile, seed=seed, device=where, **numbers)

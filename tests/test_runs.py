@@ -10,7 +10,7 @@ from naslab import runs
 PROFILES = {"quick": {"children": 2, "lr": 0.1}, "full": {"children": 5, "lr": 0.1}, "gpu": {"children": 9, "lr": 0.1}}
 NAMES = {"profile": "quick", "seed": 0, "device": "cpu"}
 
-CELLS = ["", "profile: str = 'quick'\nseed: int = 0\ndevice: str = 'cpu'\nlr: float | None = None", "children = 3"]
+CELLS = ["", "profile: str = 'quick'\nseed: int = 0\ndevice: str = 'cpu'\nlr: float = 0.0", "children = 3"]
 
 
 def start(**names):
@@ -22,7 +22,7 @@ def test_the_profile_picks_the_numbers_and_a_parameter_overrides_them():
     assert (run.profile, run.seed, run.device, run.children, run.lr) == ("quick", 0, torch.device("cpu"), 2, 0.1)
     assert start(profile="full").children == 5
     assert start(profile="full", children=7).children == 7
-    assert start(children=None).children == 2
+    assert start(children=0).children == 2
     assert start(lr=1).lr == 1  # an int is a float
 
 
@@ -37,7 +37,8 @@ def test_the_profile_picks_the_numbers_and_a_parameter_overrides_them():
         ({"device": "meta"}, "device: got 'meta', which this machine does not have"),
         ({"children": "3"}, "children: got '3', expected int such as 2"),
         ({"children": True}, "children: got True, expected int"),
-        ({"children": 0}, "children: got 0, expected a number above 0"),
+        ({"children": -1}, "children: got -1, expected a number above 0"),
+        ({"children": None}, "children: got None, expected int"),
         (
             {"In": [*CELLS, "# Parameters\nprofile = 'quick'\nchildern = 3\n"]},
             "got unknown childern; this notebook",

@@ -74,11 +74,11 @@ def progress(output: Path) -> tuple[int, str | None]:
 
 
 def memory(processes: Iterable[psutil.Process]) -> int:
-    """Bytes that the processes hold in RAM, a shared page counted once for each of them."""
+    """Bytes that the processes hold in RAM: a page that several share counts once where the system tells (Linux)."""
     total = 0
     for process in processes:
         with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            total += process.memory_info().rss
+            total += getattr(process.memory_full_info(), "pss", 0) or process.memory_info().rss
     return total
 
 

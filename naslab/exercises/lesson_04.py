@@ -1,0 +1,226 @@
+"""Exercises of lesson 04, recurrent cells as trees."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+
+from naslab.child import TreeCell
+from naslab.exercises import Exercise
+from naslab.spaces import Tokens, TreeSpace, all_strings
+
+Pair = tuple[float, float]
+CELL = (1, 1, 0, 2, 0, 1, 1, 3, 2, 1)  # of base 2, the cell of exercise 04.2
+WEIGHTS = (0.6, -0.8, 0.5, 0.9)
+
+
+def check_strings(answer: Callable[[int, int, int], int]) -> str | None:
+    for base, c, a in ((1, 2, 4), (2, 2, 4), (8, 2, 4), (8, 3, 5), (3, 1, 2)):
+        got, expected = answer(base, c, a), (c * a) ** (2 * base) * (2 * base - 1) ** 2
+        if got == expected:
+            continue
+        if got == (c * a) ** (2 * base - 1) * (2 * base - 1) ** 2:
+            return "You counted the nodes' functions and both indices. The injection chooses two functions, too."
+        if got == (c * a) ** (2 * base):
+            return "All functions are there, but the two cell indices are missing: each names one of the nodes."
+        if got == (c * a) ** (2 * base) * (2 * base - 1):
+            return "There are two cell indices, and they are independent."
+        if got == (c * a) ** (2 * base) * math.comb(2 * base - 1, 2):
+            return "The two cell indices have different meanings, and may be equal: order counts."
+        return f"For base {base}, {c} combinations and {a} activations you get {got}, not {expected}."
+    return None
+
+
+def strings(base: int, combinations: int, activations: int) -> int:
+    nodes = 2 * base - 1
+    functions = (combinations * activations) ** (nodes + 1)  # of every node, and of the injection
+    return functions * nodes**2
+
+
+def check_step(answer: Callable[[float, float, float, Sequence[float]], Pair]) -> str | None:
+    for x, h, c in ((0.7, -0.4, 0.9), (-1.2, 0.3, 0.5), (0.5, 0.8, -0.6), (0.5, 0.0, 0.0)):
+        got, expected = tuple(answer(x, h, c, WEIGHTS)), by_package(x, h, c)
+        if len(got) != 2:
+            return f"Got {len(got)} numbers; return two, h and c."
+        if _near(got, expected):
+            continue
+        if _near(got, expected[::-1]):
+            return "Both numbers are right, but in the wrong order: return h first, then c."
+        if _near(got[:1], expected[:1]) and _near(got[1:], expected[:1]):
+            return "h is right. c_t is the root's value before its activation."
+        if _near(got[:1], expected[:1]):
+            return f"h is right, c is not: for x, h, c = {x}, {h}, {c} it is {expected[1]:.6f}, you get {got[1]:.6f}."
+        if _near(got, _step(x, h, c, WEIGHTS, inject="never")):
+            return "The injection is missing: the root reads a_1' = ReLU(a_1 * c_(t-1)), not a_1."
+        if _near(got, _step(x, h, c, WEIGHTS, inject="before")):
+            return "c_(t-1) is injected after node 1's own activation, not before it."
+        return f"For x, h, c = {x}, {h}, {c} you get {got}; node by node it should become {expected}."
+    return None
+
+
+def by_package(x: float, h: float, c: float) -> Pair:
+    cell = TreeCell(TreeSpace(2), CELL, 1).double()
+    with torch.no_grad():
+        cell.from_x.weight.copy_(torch.tensor(WEIGHTS[::2], dtype=torch.float64)[:, None])
+        cell.from_h.weight.copy_(torch.tensor(WEIGHTS[1::2], dtype=torch.float64)[:, None])
+        x_t, h_0, c_0 = (torch.tensor([[v]], dtype=torch.float64) for v in (x, h, c))
+        h_t, c_t = cell(x_t, (h_0, c_0))
+    return h_t.item(), c_t.item()
+
+
+def step(x: float, h: float, c: float, w: Sequence[float]) -> Pair:
+    a0 = math.tanh((w[0] * x) * (w[1] * h))
+    a1 = 1 / (1 + math.exp(-(w[2] * x + w[3] * h)))
+    a1 = max(0.0, a1 * c)  # the injection: what the root reads
+    c_t = a0 + a1
+    return math.tanh(c_t), c_t
+
+
+def _step(x: float, h: float, c: float, w: Sequence[float], inject: str) -> Pair:
+    a0, s1 = math.tanh((w[0] * x) * (w[1] * h)), w[2] * x + w[3] * h
+    a1 = 1 / (1 + math.exp(-(max(0.0, s1 * c) if inject == "before" else s1)))
+    return math.tanh(a0 + a1), a0 + a1
+
+
+def _near(got: Sequence[float], expected: Sequence[float]) -> bool:
+    return all(abs(a - b) < 1e-9 for a, b in zip(got, expected, strict=True))
+
+
+def check_text(answer: Callable[[Sequence[float]], Pair]) -> str | None:
+    for p in ([0.1] * 5, [0.5, 0.25, 0.5], [1.0, 0.02]):
+        got, expected = tuple(answer(p)), judge_text(p)
+        if len(got) != 2:
+            return f"Got {len(got)} numbers; return two, the perplexity and the bits."
+        if _near(got, expected):
+            continue
+        if _near(got[:1], expected[:1]) and _near(got[1:], [math.log(expected[0])]):
+            return "The perplexity is right. Its natural logarithm counts nats; bits have the base 2."
+        if _near(got[:1], [sum(1 / q for q in p) / len(p)]):
+            return "That averages 1/p. Average the logarithms, then take the exponential: a geometric mean."
+        if _near(got[:1], [len(p) / sum(p)]):
+            return "That is one over the mean probability. Average the logarithms of p, not p."
+        if _near(got[:1], [1 / math.prod(p)]):
+            return "That adds up the losses of all characters; divide by their number."
+        return f"For p = {p} you get {got}, expected {expected}."
+    return None
+
+
+def judge_text(p: Sequence[float]) -> Pair:
+    bits = -sum(math.log2(q) for q in p) / len(p)
+    return 2**bits, bits
+
+
+def check_dead(answer: Callable[[Tokens], bool]) -> str | None:
+    everything = [*all_strings(TreeSpace(1))]
+    for tokens in everything:
+        got, expected = bool(answer(tokens)), stays_at_zero(tokens)
+        if got == expected:
+            continue
+        if got and tokens[0] == 0:
+            return f"{tokens} adds: W x_t is not 0, so c_1 is not, and h follows."
+        if got and tokens[3] == 2:
+            return f"{tokens}: the injection's sigmoid turns 0 into 1/2, so h_1 is not 0."
+        if got:
+            return f"{tokens}: the node's sigmoid gives 1/2 at 0, and adding c_0 = 0 leaves it there."
+        if tokens[1] == 2:
+            return f"{tokens}: the node's sigmoid gives 1/2, but then it is multiplied with c_0 = 0: h stays at 0."
+        return f"{tokens} multiplies W x_t with U h_0 = 0 and has no sigmoid that would change a 0: h stays at 0."
+    return None
+
+
+def stays_at_zero(tokens: Tokens, steps: int = 4) -> bool:
+    """By a real cell of 16 units that reads random vectors."""
+    cell, generator = TreeCell(TreeSpace(1), tokens, 16), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in cell.parameters():
+            weight.copy_(torch.randn(weight.shape, generator=generator) / 4)
+        h = c = torch.zeros(4, 16)
+        for _ in range(steps):
+            h, c = cell(torch.randn(4, 16, generator=generator), (h, c))
+            if h.any():
+                return False
+    return True
+
+
+def dead(tokens: Tokens) -> bool:
+    combine, activation, inject_combine, inject_activation, *_ = tokens
+    add, sigmoid = 0, 2
+    wakes = inject_activation == sigmoid or (inject_combine == add and activation == sigmoid)
+    return combine != add and not wakes
+
+
+EXERCISES = (
+    Exercise(
+        id="04.1",
+        statement="Write `strings(base, combinations, activations)`: the number of strings of a tree space.",
+        hints=(
+            "A tree with b leaves has 2b - 1 nodes. What does each choose? What is chosen once for the whole cell?",
+            "The injection chooses a combination and an activation, too: 2b pairs in all. Then two of 2b - 1 nodes.",
+        ),
+        check=check_strings,
+        solution=strings,
+        wrong=(
+            (lambda b, c, a: (c * a) ** (2 * b - 1) * (2 * b - 1) ** 2, "injection chooses"),
+            (lambda b, c, a: (c * a) ** (2 * b), "indices are missing"),
+            (lambda b, c, a: (c * a) ** (2 * b) * (2 * b - 1), "two cell indices"),
+            (lambda b, c, a: (c * a) ** (2 * b) * math.comb(2 * b - 1, 2), "order counts"),
+            (lambda b, c, a: (c + a) ** (2 * b) * (2 * b - 1) ** 2, "you get"),
+        ),
+    ),
+    Exercise(
+        id="04.2",
+        statement=(
+            "Write `step(x, h, c, w)`: (h, c) after one step of the cell with one unit. Node 0 = elem_mult, tanh; node "
+            "1 = add, sigmoid; root = add, tanh; injection elem_mult, ReLU into node 1; c_t from the root."
+        ),
+        hints=(
+            "Go from the leaves to the root: s_0, a_0, s_1, a_1, then the injection a_1', then the root.",
+            "a_0 = tanh((W1 x)(W2 h)), a_1 = sigmoid(W3 x + W4 h), a_1' = ReLU(a_1 c), and the root adds a_0 and a_1'.",
+        ),
+        check=check_step,
+        solution=step,
+        wrong=(
+            (lambda x, h, c, w: step(x, h, c, w)[::-1], "wrong order"),
+            (lambda x, h, c, w: (step(x, h, c, w)[0],) * 2, "before its activation"),
+            (lambda x, h, c, w: (step(x, h, c, w)[0], c), "c is not"),
+            (lambda x, h, c, w: _step(x, h, c, w, "never"), "injection is missing"),
+            (lambda x, h, c, w: _step(x, h, c, w, "before"), "not before it"),
+            (lambda x, h, c, w: (math.tanh(w[0] * x + w[1] * h), c), "node by node"),
+            (lambda x, h, c, w: (0.0, 0.0, 0.0), "return two"),
+        ),
+    ),
+    Exercise(
+        id="04.3",
+        statement="Write `judge_text(p)`: (perplexity, bits per character) from the probabilities of what really came.",
+        hints=(
+            "Bits first: the mean of -log2 p.",
+            "The perplexity is 2 to the power of the bits: the same as e to the power of the nats.",
+        ),
+        check=check_text,
+        solution=judge_text,
+        wrong=(
+            (lambda p: (sum(1 / q for q in p) / len(p), 0.0), "averages 1/p"),
+            (lambda p: (len(p) / sum(p), math.log2(len(p) / sum(p))), "logarithms of p, not p"),
+            (lambda p: (1 / math.prod(p), 0.0), "divide by their number"),
+            (lambda p: (judge_text(p)[0], math.log(judge_text(p)[0])), "base 2"),
+            (lambda p: (0.0, 0.0), "expected"),
+        ),
+    ),
+    Exercise(
+        id="04.4",
+        statement="Write `dead(tokens)` for strings of `TreeSpace(1)`: true if h_t = 0 for ever, from h_0 = c_0 = 0.",
+        hints=(
+            "If the node adds, x_t always gets through, at the latest by way of c_t. So suppose that it multiplies.",
+            "Then s = 0. Which of the two activations could turn the 0 into something else, and does it reach h?",
+        ),
+        check=check_dead,
+        solution=dead,
+        wrong=(
+            (lambda tokens: tokens[0] == 1, "injection's sigmoid"),
+            (lambda tokens: tokens[0] == 1 and tokens[3] != 2, "leaves it there"),
+            (lambda tokens: tokens[0] == 1 and 2 not in (tokens[1], tokens[3]), "multiplied with c_0"),
+            (lambda tokens: tokens[3] != 2, "follows"),
+            (lambda tokens: False, "no sigmoid that would"),
+        ),
+    ),
+)
