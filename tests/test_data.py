@@ -531,7 +531,7 @@ def test_failed_downloads_leave_nothing_and_say_what_to_do(server):
     url, served, cache = server
     raw = (served / "ptb.train.txt").read_bytes()
     (served / "broken.txt").write_bytes(raw)
-    remedy = "by hand and pass folder="
+    remedy = f"by hand and put it into {cache}, or pass folder="
     for kind, name, where in (
         (ValueError, "ptb.train.txt", url),  # another file than expected
         (ConnectionError, "absent.txt", url),  # 404
