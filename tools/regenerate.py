@@ -41,6 +41,7 @@ def execute(notebook: Any, folder: Path) -> Any:
         record_timing=False,
         config=Config({"KernelManager": {"transport_encryption": "auto"}}),
         store_widget_state=False,
+        coalesce_streams=True,  # how output falls into messages is a matter of time
     )
     client.execute(env=os.environ | ONE_THREAD | {"NASLAB_PROGRESS": "0"})  # as in conftest.py
     return fresh
