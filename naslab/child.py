@@ -2,18 +2,20 @@
 
 `build` makes the convolutional network that a string names. The drop-path probability is an argument of `forward`: a
 schedule is an argument, never state. These children map images (B, in_channels, H, W) to logits (B, classes), at any
-H and W. `build_recurrent` makes a language model of a tree: tokens (T, B) to logits (T, B, vocabulary).
+H and W. `build_recurrent` makes a language model of a tree or a cell: tokens (T, B) to logits (T, B, vocabulary).
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from naslab import checks
-from naslab.ops import ACTIVATIONS, COMBINERS, CONV_OPS, FactorizedReduction, ReLUConvBN
-from naslab.spaces import CellSpace, ConvSpace, MacroSpace, Nodes, Space, TreeSpace
+from naslab.mixed_op import Matrices
+from naslab.ops import ACTIVATIONS, COMBINERS, CONV_OPS, FactorizedReduction, ReLUConvBN, highway
+from naslab.spaces import NONE, CellSpace, ConvSpace, MacroSpace, Nodes, Space, TreeSpace
 
 State = tuple[Tensor, Tensor]  # h, c of a recurrent cell, both (B, units)
 
@@ -66,17 +68,37 @@ def build(
 
 
 def build_recurrent(
-    space: TreeSpace, tokens: Iterable[int], *, vocabulary: int, units: int, layers: int = 1, dropout: float = 0.0
+    space: TreeSpace | CellSpace,
+    tokens: Iterable[int],
+    *,
+    vocabulary: int,
+    units: int,
+    layers: int = 1,
+    dropout: float = 0.0,
+    matrices: Matrices = "source",
 ) -> "RecurrentChild":
-    """The language model whose cells are the tree that `tokens` names: a `RecurrentChild` of `TreeCell`.
+    """The language model whose cells are what `tokens` names: a `RecurrentChild` of `TreeCell` or `RecurrentCell`.
 
-    Zoph & Le 2017, section 4.2, has two layers. Raises `ValueError` for any other space, for tokens outside the space
-    and for numbers out of range.
+    Zoph & Le 2017, section 4.2, has two layers; Pham et al. 2018 and Liu et al. 2019 have one. `matrices` is that of
+    `mixed_op.MixedRecurrentCell`, and says nothing to a tree. Raises `ValueError` for any other space, for tokens
+    outside the space and for values out of range.
     """
-    if not isinstance(space, TreeSpace):
-        raise ValueError(f"space: got {space!r}, expected a TreeSpace")
-    chosen = space.check(tokens)
-    return RecurrentChild(lambda n: TreeCell(space, chosen, n), vocabulary, units, layers, dropout)
+    if isinstance(space, TreeSpace):
+        chosen = space.check(tokens)
+        return RecurrentChild(lambda n: TreeCell(space, chosen, n), vocabulary, units, layers, dropout)
+    check_recurrent(space, matrices)
+    (nodes,) = space.pairs(tokens).values()
+    return RecurrentChild(lambda n: RecurrentCell(space, nodes, n, matrices), vocabulary, units, layers, dropout)
+
+
+def check_recurrent(space: Space, matrices: str) -> None:
+    """Raises `ValueError` for a space that has no recurrent cells, and for an unknown kind of sharing."""
+    if not isinstance(space, CellSpace) or len(space.cells) != 1 or space.inputs != 1:
+        raise ValueError(f"space: got {space!r}, expected a TreeSpace or a CellSpace of one cell with one input")
+    if unknown := [op for op in space.ops if op not in (*ACTIVATIONS, NONE)]:
+        raise ValueError(f"space: got ops {unknown}, expected functions among {sorted(ACTIVATIONS)}")
+    if matrices not in get_args(Matrices):
+        raise ValueError(f"matrices: got {matrices!r}, expected one of {', '.join(get_args(Matrices))}")
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -115,15 +137,14 @@ class Cell(nn.Module):
     ) -> None:
         super().__init__()
         self.preprocess = nn.ModuleList(preprocess)
-        named = [(source, target, op) for target, node in enumerate(nodes, space.inputs) for source, op in node]
-        self.edges = [(source, target) for source, target, _ in named]
-        self.ops = nn.ModuleList(CONV_OPS[op](channels, stride if s < space.inputs else 1) for s, _, op in named)
+        self.named = [((source, target), op) for target, node in enumerate(nodes, space.inputs) for source, op in node]
+        self.ops = nn.ModuleList(CONV_OPS[op](channels, stride if s < space.inputs else 1) for (s, _), op in self.named)
         self.leaving = space.leaving(nodes)
         self.channels = channels * len(self.leaving)
 
     def forward(self, inputs: Sequence[Tensor], probability: float = 0.0) -> Tensor:
         states = [module(x) for module, x in zip(self.preprocess, inputs, strict=True)]
-        for (source, target), op in zip(self.edges, self.ops, strict=True):
+        for ((source, target), _), op in zip(self.named, self.ops, strict=True):
             carried = op(states[source])
             if self.training and probability > 0 and not isinstance(op, nn.Identity):
                 carried = drop_path(carried, probability)
@@ -132,6 +153,19 @@ class Cell(nn.Module):
             else:
                 states[target] = states[target] + carried
         return torch.cat([states[i] for i in self.leaving], dim=1)
+
+
+def skeleton(cells: int, channels: int) -> Iterator[tuple[str, int, bool]]:
+    """Of every cell: its kind, its channels, and whether the older of its inputs is twice as large as the newer.
+
+    Reduction cells stand at a third and two thirds of the depth and double the channels (Liu et al. 2019, section 3.2).
+    """
+    kind = "normal"
+    for i in range(cells):
+        reduced = kind == "reduce"
+        kind = "reduce" if i in (cells // 3, 2 * cells // 3) else "normal"
+        channels *= 2 if kind == "reduce" else 1
+        yield kind, channels, reduced
 
 
 class CellChild(nn.Module):
@@ -154,21 +188,17 @@ class CellChild(nn.Module):
         auxiliary: bool,
     ) -> None:
         super().__init__()
-        kinds = space.pairs(tokens)
+        nodes = space.pairs(tokens)
         self.stem = stem(in_channels, 3 * channels)
         self.cells = nn.ModuleList()
         self.head_at = 2 * cells // 3
         older = newer = 3 * channels  # the channels of the last two outputs
-        reduced = False
-        for i in range(cells):
-            reduction = i in (cells // 3, 2 * cells // 3)
-            channels *= 2 if reduction else 1
-            older_to_c = FactorizedReduction(older, channels) if reduced else ReLUConvBN(older, channels, 1)
-            preprocess = (older_to_c, ReLUConvBN(newer, channels, 1))
-            nodes = kinds["reduce" if reduction else "normal"]
-            cell = Cell(space, nodes, channels, 2 if reduction else 1, preprocess)
+        for i, (kind, c, reduced) in enumerate(skeleton(cells, channels)):
+            older_to_c = FactorizedReduction(older, c) if reduced else ReLUConvBN(older, c, 1)
+            preprocess = (older_to_c, ReLUConvBN(newer, c, 1))
+            cell = Cell(space, nodes[kind], c, 2 if kind == "reduce" else 1, preprocess)
             self.cells.append(cell)
-            older, newer, reduced = newer, cell.channels, reduction
+            older, newer = newer, cell.channels
             if i == self.head_at:
                 at_head = newer
         self.auxiliary = AuxiliaryHead(at_head, classes) if auxiliary else None
@@ -448,10 +478,40 @@ class TreeCell(nn.Module):
         return outputs[-1], c_t
 
 
+class RecurrentCell(nn.Module):
+    """A recurrent cell as a graph with highway nodes. cell(x, (h, c)) -> (h, c), all (B, units); c only passes.
+
+    Node l reads an earlier state s through its matrix (units, to gate and candidate) and its function:
+    s + sigmoid(gate) (f(candidate) - s) (Pham et al. 2018, sections 2.1 and 3.1). h_t is the mean of the states that
+    leave. What state 0 is, `matrices` says: for "source", as in the paper, the pair (x_t, h_(t-1)), read by a matrix of
+    twice the size, with h_(t-1) as s; else h_(t-1) + sigmoid(gate) (tanh(candidate) - h_(t-1)), read from the pair by a
+    matrix of its own (the ENAS authors' later code; Liu et al. 2019, appendix A.1.2).
+    """
+
+    def __init__(self, space: CellSpace, nodes: Nodes, units: int, matrices: Matrices) -> None:
+        super().__init__()
+        checks.whole(1, units=units)
+        self.nodes = [(source, ACTIVATIONS[op]) for ((source, op),) in nodes]
+        self.first = nn.Linear(2 * units, 2 * units, bias=False) if matrices != "source" else None
+        wide = [self.first is None and source == 0 for source, _ in self.nodes]
+        self.weights = nn.ModuleList(nn.Linear(units * (1 + w), 2 * units, bias=False) for w in wide)
+        self.leaving = space.leaving(nodes)
+
+    def forward(self, x: Tensor, state: State) -> State:
+        h, c = state
+        pair = torch.cat([x, h], dim=-1)  # (B, 2 units)
+        states = [h if self.first is None else highway(h, self.first(pair), torch.tanh)]
+        for (source, function), weight in zip(self.nodes, self.weights, strict=True):
+            reads = pair if self.first is None and source == 0 else states[source]
+            states.append(highway(states[source], weight(reads), function))
+        return torch.stack([states[i] for i in self.leaving]).mean(0), c
+
+
 class RecurrentChild(nn.Module):
     """A language model: embedding, `layers` of recurrent cells, decoder (Zoph & Le 2017, section 4.2).
 
-    `cell(units)` makes a layer: any module with cell(x, (h, c)) -> (h, c), such as `lambda n: nn.LSTMCell(n, n)`.
+    `cell(units)` makes a layer: any module with cell(x, (h, c)) -> (h, c), such as `lambda n: nn.LSTMCell(n, n)`;
+    whatever `forward` is given beyond tokens and state is handed on to it.
     Embedding and decoder share one matrix, the paper's "shared embeddings" (Press & Wolf 2017); the decoder has a
     bias. Dropout acts on what goes into a layer and into the decoder, not along time (Zaremba et al. 2014).
     """
@@ -468,7 +528,7 @@ class RecurrentChild(nn.Module):
         self.decoder.weight = self.embedding.weight
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, tokens: Tensor, state: list[State] | None = None) -> tuple[Tensor, list[State]]:
+    def forward(self, tokens: Tensor, state: list[State] | None = None, *more: Any) -> tuple[Tensor, list[State]]:
         """Tokens (T, B) int64 and each layer's (h, c), zeros for None -> logits (T, B, vocabulary) and new states."""
         if tokens.ndim != 2 or tokens.dtype != torch.int64:
             raise ValueError(f"tokens: got {tokens.dtype} {tuple(tokens.shape)}, expected int64 (T, B)")
@@ -478,7 +538,7 @@ class RecurrentChild(nn.Module):
         for cell, (h, c) in zip(self.cells, state or [(zeros, zeros)] * len(self.cells), strict=True):
             outputs = []
             for x_t in self.dropout(x).unbind():
-                h, c = cell(x_t, (h, c))
+                h, c = cell(x_t, (h, c), *more)
                 outputs.append(h)
             x = torch.stack(outputs)  # (T, B, units)
             after.append((h, c))

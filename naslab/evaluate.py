@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import cos, isfinite, log2, pi
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -264,7 +265,7 @@ class TrainTextChild:
 
     def build(self, tokens: Tokens) -> nn.Module:
         """The untrained child, where the task's text is."""
-        size = {"vocabulary": len(self.task.vocabulary), "units": self.units, "layers": self.layers}
+        size: dict[str, Any] = {"vocabulary": len(self.task.vocabulary), "units": self.units, "layers": self.layers}
         with runs.seeded(self.seed):
             model = child.build_recurrent(self.space, tokens, **size, dropout=self.dropout)
         return model.to(self.task.train.device)

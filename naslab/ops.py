@@ -102,6 +102,16 @@ def identity(x: Tensor) -> Tensor:
     return x
 
 
+def highway(x: Tensor, read: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+    """x (B, n) on its way through a node that has read (B, 2n): a gate c decides how much of it is replaced.
+
+    x + c (f(candidate) - x), c = sigmoid(gate); gate and candidate are the halves of what was read (Pham et al. 2018,
+    section 3.1; Zilly et al. 2017).
+    """
+    gate, candidate = read.chunk(2, dim=-1)
+    return x + torch.sigmoid(gate) * (function(candidate) - x)
+
+
 # What the node of a recurrent cell may apply, and how a tree combines two values, elementwise.
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "identity": identity,

@@ -154,7 +154,8 @@ def _discretise(space: Space, weights: Weights) -> Tokens:
     return tuple(int(weights[d.kind][d.row].argmax()) for d in space.decisions)
 
 
-def _check_weights(space: Space, weights: Weights) -> None:
+def check_tables(space: Space, weights: Weights) -> None:
+    """Raises `ValueError` for anything but the space's tables of floats."""
     if not isinstance(weights, dict) or weights.keys() != space.tables.keys():
         names = list(weights) if isinstance(weights, dict) else type(weights).__name__
         raise ValueError(f"weights: got {names}, expected a dict of the tables {list(space.tables)}")
@@ -163,6 +164,11 @@ def _check_weights(space: Space, weights: Weights) -> None:
         if not isinstance(w, Tensor) or not w.is_floating_point() or tuple(w.shape) != shape:
             got = f"{w.dtype} of {tuple(w.shape)}" if isinstance(w, Tensor) else type(w).__name__
             raise ValueError(f"weights: {table} is {got}, expected floats of {shape}")
+
+
+def _check_weights(space: Space, weights: Weights) -> None:
+    check_tables(space, weights)
+    for table, w in weights.items():
         if w.is_meta or not w.isfinite().all():
             raise ValueError(f"weights: {table} has entries that are not finite numbers")
 

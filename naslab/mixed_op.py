@@ -1,0 +1,233 @@
+"""Every op at once: what stands on an edge, in a cell and before a cell when an architecture is an argument.
+
+A network of these takes mixing weights. A choice runs if its weight is not 0, or if somebody may ask for the weight's
+gradient, which is what the op computes; so at a corner only the chosen ops run, and inside the polytope all of them.
+
+Sources: Pham et al. 2018, section 2 (shared weights, loose ends, highway); Liu et al. 2019, section 2 (mixed ops).
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from naslab.ops import ACTIVATIONS, CONV_OPS, highway
+from naslab.spaces import NONE, CellSpace, Weights, check_tables
+
+Weight = float | Tensor  # a Tensor () if its gradient may be asked for
+Terms = list[tuple[int, Weight]]  # the choices of a row that take part, each with its weight
+Parts = list[tuple[int, Weight, Tensor]]  # maps to be concatenated: place, weight, map (B, C, H, W)
+Matrices = Literal["source", "op", "node"]
+
+
+def active(table: Tensor) -> list[Terms]:
+    """The terms of every row of a table (rows, choices)."""
+    if table.requires_grad:
+        return [list(enumerate(row.unbind())) for row in table.unbind()]
+    return [[(k, w) for k, w in enumerate(row) if w != 0] for row in table.tolist()]
+
+
+def cell_rows(space: CellSpace, weights: Weights) -> dict[str, list[Terms]]:
+    """For each cell the terms of every edge. Raises `ValueError` for tables that are not the space's."""
+    check_tables(space, weights)
+    rows = {cell: active(table) for cell, table in weights.items()}
+    for cell, edges in rows.items():
+        reached = {target for (_, target), terms in zip(space.edges, edges, strict=True) if terms}
+        if unreached := sorted({*range(space.inputs, space.inputs + space.nodes)} - reached):
+            raise ValueError(f"weights: {cell} is 0 on all edges to state {unreached[0]}, expected a weight above 0")
+    return rows
+
+
+def scaled(weight: Weight, x: Tensor) -> Tensor:
+    return x if isinstance(weight, float) and weight == 1 else weight * x
+
+
+def leaving(space: CellSpace, rows: Sequence[Terms]) -> list[tuple[int, Weight]]:
+    """The nodes, from 0, that leave a cell, each with its weight: 1 at a corner, as `CellSpace.leaving` has it.
+
+    The weight of a loose end is the product over the edges that leave the node of 1 - what they carry in all, at
+    least 0: inside the polytope the probability that nobody reads it, if every edge is there or not by itself.
+    """
+    weights: list[Weight] = [1.0] * space.nodes
+    if space.output == "loose":
+        for (source, _), terms in zip(space.edges, rows, strict=True):
+            carried: Weight = sum((w for k, w in terms if space.ops[k] != NONE), start=0.0)
+            if source >= space.inputs and not (isinstance(carried, float) and carried == 0):
+                unread = 1 - carried.clamp(max=1) if isinstance(carried, Tensor) else 1 - min(carried, 1.0)
+                weights[source - space.inputs] = weights[source - space.inputs] * unread
+    kept = range(space.nodes - 1 if space.output == "last" else 0, space.nodes)
+    return [(k, w) for k in kept if isinstance(w := weights[k], Tensor) or w != 0]
+
+
+def without_running_statistics(module: nn.Module) -> nn.Module:
+    """The same module; its batch norms know the batch alone, since a moving average would mix up architectures."""
+    for norm in module.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.track_running_stats = False
+            norm.running_mean = norm.running_var = norm.num_batches_tracked = None
+    return module
+
+
+class MixedOp(nn.Module):
+    """The weighted sum of all ops on one edge (Liu et al. 2019, eq. 2, the softmax left to whoever makes the weights).
+
+    (B, C, H, W) -> (B, C, H', W'). With `pool_norm` a batch norm without affine follows each pool, as in DARTS' search.
+    """
+
+    def __init__(self, names: Sequence[str], channels: int, stride: int, affine: bool, pool_norm: bool = False) -> None:
+        super().__init__()
+        self.ops = nn.ModuleDict({name: CONV_OPS[name](channels, stride, affine) for name in names})
+        if pool_norm:
+            for name in names:
+                if "pool" in name:
+                    self.ops[name] = nn.Sequential(self.ops[name], nn.BatchNorm2d(channels, affine=False))
+        self.names = tuple(names)
+
+    def forward(self, x: Tensor, terms: Terms) -> Tensor:
+        outputs = [scaled(weight, self.ops[self.names[k]](x)) for k, weight in terms]
+        return sum(outputs[1:], start=outputs[0])
+
+
+class BlockConv(nn.Module):
+    """A 1x1 convolution of maps concatenated in depth, whichever there are: a block of weights for each that may come.
+
+    A weight of a map scales its block, which is the smaller of the two; a block that is not needed gets no gradient.
+    """
+
+    def __init__(self, blocks: int, c_in: int, c_out: int, stride: int = 1, bias: bool = False) -> None:
+        super().__init__()
+        whole = nn.Conv2d(blocks * c_in, c_out, 1, bias=bias)  # its initialisation
+        self.blocks = nn.ParameterList(block.clone() for block in whole.weight.detach().split(c_in, dim=1))
+        self.bias, self.stride = whole.bias, stride
+
+    def weight(self, parts: Sequence[tuple[int, Weight]]) -> Tensor:
+        """(C_out, parts * C_in, 1, 1)"""
+        return torch.cat([scaled(weight, self.blocks[k]) for k, weight in parts], dim=1)
+
+    def forward(self, x: Tensor, parts: Sequence[tuple[int, Weight]]) -> Tensor:
+        return F.conv2d(x, self.weight(parts), self.bias, self.stride)
+
+
+def joined(parts: Parts) -> tuple[Tensor, list[tuple[int, Weight]]]:
+    """The maps in depth (B, parts * C, H, W), and what `BlockConv` needs to know of them."""
+    maps = [x for _, _, x in parts]
+    return maps[0] if len(maps) == 1 else torch.cat(maps, dim=1), [(k, w) for k, w, _ in parts]
+
+
+class Projection(nn.Module):
+    """`ops.ReLUConvBN` with a 1x1 filter, of whichever parts there are: -> (B, C_out, H, W)."""
+
+    def __init__(self, blocks: int, c_in: int, c_out: int, affine: bool = True) -> None:
+        super().__init__()
+        self.conv = BlockConv(blocks, c_in, c_out)
+        self.norm = nn.BatchNorm2d(c_out, affine=affine)
+
+    def forward(self, parts: Parts) -> Tensor:
+        x, kept = joined(parts)
+        return self.norm(self.conv(F.relu(x), kept))
+
+
+class ProjectedReduction(nn.Module):
+    """`ops.FactorizedReduction` of whichever parts there are: -> (B, C_out, ceil(H / 2), ceil(W / 2))."""
+
+    def __init__(self, blocks: int, c_in: int, c_out: int, affine: bool = True) -> None:
+        super().__init__()
+        self.straight = BlockConv(blocks, c_in, c_out // 2, stride=2)
+        self.shifted = BlockConv(blocks, c_in, c_out - c_out // 2, stride=2)
+        self.norm = nn.BatchNorm2d(c_out, affine=affine)
+
+    def forward(self, parts: Parts) -> Tensor:
+        x, kept = joined(parts)
+        x = F.relu(x)
+        shifted = F.pad(x, (0, 1, 0, 1))[..., 1:, 1:]
+        return self.norm(torch.cat([self.straight(x, kept), self.shifted(shifted, kept)], dim=1))
+
+
+class Alone(nn.Module):
+    """A part that needs nothing done to it, as the map that it is."""
+
+    def forward(self, parts: Parts) -> Tensor:
+        ((_, _, x),) = parts
+        return x
+
+
+class MixedCell(nn.Module):
+    """`child.Cell` with a mixed op on every edge; `preprocess` has one module, parts -> map, for each input."""
+
+    def __init__(
+        self,
+        space: CellSpace,
+        channels: int,
+        stride: int,
+        preprocess: Sequence[nn.Module],
+        affine: bool,
+        pool_norm: bool,
+    ) -> None:
+        super().__init__()
+        self.space = space
+        self.preprocess = nn.ModuleList(preprocess)
+        self.edges = nn.ModuleList(
+            MixedOp(space.ops, channels, stride if source < space.inputs else 1, affine, pool_norm)
+            for source, _ in space.edges
+        )
+
+    def forward(self, inputs: Sequence[Parts], rows: Sequence[Terms]) -> Parts:
+        states = [module(parts) for module, parts in zip(self.preprocess, inputs, strict=True)]
+        for (source, target), edge, terms in zip(self.space.edges, self.edges, rows, strict=True):
+            if not terms:
+                continue
+            carried = edge(states[source], terms)
+            if target == len(states):
+                states.append(carried)
+            else:
+                states[target] = states[target] + carried
+        return [(k, weight, states[self.space.inputs + k]) for k, weight in leaving(self.space, rows)]
+
+
+class MixedRecurrentCell(nn.Module):
+    """`child.RecurrentCell` with every function on every edge. cell(x, (h, c), rows) -> (h, c), all (B, units).
+
+    `matrices` says which edges share a matrix (units, to gate and candidate):
+    - "source": one for each node and source, and state 0 is the pair (x_t, h_(t-1)) itself (Pham et al. 2018, 2.1);
+    - "op": one for each node and function, and state 0 is made by a tanh (the ENAS authors' later code);
+    - "node": one for each node, and state 0 is made by a tanh (the DARTS authors' code).
+    """
+
+    def __init__(self, space: CellSpace, units: int, matrices: Matrices) -> None:
+        super().__init__()
+        self.space, self.matrices = space, matrices
+        self.first = nn.Linear(2 * units, 2 * units, bias=False) if matrices != "source" else None
+        self.weights = nn.ModuleDict()
+        for source, target in space.edges:
+            reads = 2 * units if self.first is None and source == 0 else units
+            for op in space.ops:
+                if op != NONE and (key := self.key(source, target, op)) not in self.weights:
+                    self.weights[key] = nn.Linear(reads, 2 * units, bias=False)
+
+    def key(self, source: int, target: int, op: str) -> str:
+        """The name of the matrix that an edge with this op reads through."""
+        return f"{target}" + {"source": f"_{source}", "op": f"_{op}", "node": ""}[self.matrices]
+
+    def forward(self, x: Tensor, state: tuple[Tensor, Tensor], rows: Sequence[Terms]) -> tuple[Tensor, Tensor]:
+        h, c = state
+        pair = torch.cat([x, h], dim=-1)  # (B, 2 units)
+        states = [h if self.first is None else highway(h, self.first(pair), torch.tanh)]
+        for (source, target), terms in zip(self.space.edges, rows, strict=True):
+            reads = pair if self.first is None and source == 0 else states[source]
+            read: dict[str, Tensor] = {}
+            for k, weight in terms:
+                op = self.space.ops[k]
+                if op == NONE:
+                    continue
+                if (key := self.key(source, target, op)) not in read:
+                    read[key] = self.weights[key](reads)  # (B, 2 units)
+                carried = scaled(weight, highway(states[source], read[key], ACTIVATIONS[op]))
+                if target == len(states):
+                    states.append(carried)
+                else:
+                    states[target] = states[target] + carried
+        ends = leaving(self.space, rows)
+        total = sum((w for _, w in ends), start=0.0)
+        return sum((scaled(w, states[1 + k]) for k, w in ends), start=torch.zeros_like(h)) / total, c

@@ -1,0 +1,312 @@
+"""The supergraph: one network for a whole space, whose weights all architectures share.
+
+`model(x, weights)` takes any mixing weights, from one-hot (`space.one_hot(tokens)`, an architecture) to uniform, and
+keeps no architecture of its own. At a corner only the chosen ops run, and `model.child(tokens)` is the same network
+built alone, the shared weights copied in. Batch norms know the batch alone, in evaluation too.
+
+Source: Pham et al. 2018, section 2. The same networks, inside the polytope, are those of Liu et al. 2019.
+"""
+
+from collections.abc import Iterable, Sequence
+from math import prod
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from naslab import checks
+from naslab.child import (
+    BenchChild,
+    CellChild,
+    MacroChild,
+    RecurrentCell,
+    RecurrentChild,
+    ResidualReduction,
+    State,
+    average,
+    build,
+    build_recurrent,
+    check_recurrent,
+    skeleton,
+    stem,
+)
+from naslab.mixed_op import (
+    Alone,
+    BlockConv,
+    Matrices,
+    MixedCell,
+    MixedOp,
+    MixedRecurrentCell,
+    Parts,
+    ProjectedReduction,
+    Projection,
+    active,
+    cell_rows,
+    joined,
+    without_running_statistics,
+)
+from naslab.ops import FactorizedReduction
+from naslab.spaces import CellSpace, MacroSpace, Weights, all_strings, check_tables
+
+
+class MacroNet(nn.Module):
+    """All layers of a `MacroSpace`, each with every op and a way in from every earlier layer (section 2.4).
+
+    At a corner it is `child.MacroChild`. Inside: a skip's weight scales the block of the projection that reads it, and
+    what bypasses the projection has the weight of "no skip at all", the product of the weights of all zeros.
+    """
+
+    def __init__(self, space: MacroSpace, channels: int, in_channels: int = 3, classes: int = 10) -> None:
+        super().__init__()
+        self.space, self.channels, self.in_channels, self.classes = space, channels, in_channels, classes
+        self.stem = stem(in_channels, channels)
+        self.layers = nn.ModuleList(MixedOp(space.ops, channels, 1, affine=True) for _ in range(space.layers))
+        self.projections = nn.ModuleList(Projection(1 + i, channels, channels) for i in range(space.layers))
+        self.halves = sorted({space.layers // 3, 2 * space.layers // 3})
+        self.reductions = nn.ModuleDict(
+            {f"{i}_{j}": FactorizedReduction(channels, channels) for i in self.halves for j in range(-1, i)}
+        )
+        self.classifier = nn.Linear(channels, classes)
+        without_running_statistics(self)
+
+    def forward(self, x: Tensor, weights: Weights) -> Tensor:
+        """Logits (B, classes) of x (B, in_channels, H, W). Raises `ValueError` for tables that are not the space's."""
+        check_tables(self.space, weights)
+        ops, bits = active(weights["op"]), active(weights["skip"].flatten(0, 1))
+        n = self.space.layers
+        skips = [[dict(terms) for terms in bits[i * n : i * n + i]] for i in range(n)]  # [i][j][1]: i also reads j
+        outputs = {-1: self.stem(x)}  # each (B, channels, H, W)
+        for i, (layer, project) in enumerate(zip(self.layers, self.projections, strict=True)):
+            if i in self.halves:
+                read = {i - 1} | {j for later in skips[i:] for j in range(i) if 1 in later[j]}
+                outputs = {j: self.reductions[f"{i}_{j}"](outputs[j]) for j in sorted(read)}
+            out = layer(outputs[i - 1], ops[i])
+            chosen = [(1 + j, row[1], outputs[j]) for j, row in enumerate(skips[i]) if 1 in row]
+            if chosen:
+                alone = prod(row.get(0, 0.0) for row in skips[i])  # the weight of no skip at all
+                mapped = project([(0, 1.0, out), *chosen])
+                out = mapped if isinstance(alone, float) and alone == 0 else alone * out + (1 - alone) * mapped
+            outputs[i] = out
+        return self.classifier(average(outputs[n - 1]))
+
+    def child(self, tokens: Iterable[int]) -> MacroChild:
+        """The architecture built alone, with a copy of the shared weights; equal in training mode."""
+        tokens = self.space.check(tokens)
+        size: dict[str, Any] = {"channels": self.channels, "in_channels": self.in_channels, "classes": self.classes}
+        child = build(self.space, tokens, **size).to(self.classifier.weight)
+        assert isinstance(child, MacroChild)
+        copy(self.stem, child.stem)
+        copy(self.classifier, child.classifier)
+        chosen = self.space.one_hot(tokens)["op"].argmax(-1).tolist()
+        layer: Any
+        for i, (layer, op) in enumerate(zip(self.layers, chosen, strict=True)):
+            copy(layer.ops[self.space.ops[op]], child.ops[i])
+            if child.skips[i]:
+                copy(self.projections[i], child.projections[i], [0, *(1 + j for j in child.skips[i])])
+        for key, reduction in child.reductions.items():
+            copy(self.reductions[key], reduction)
+        return child
+
+
+class ConvNet(nn.Module):
+    """Normal and reduction cells in the skeleton of `child.CellChild`, with every op on every edge.
+
+    `affine` is that of the batch norms in cells, `pool_norm` puts one after each pool: ENAS has (True, False), DARTS'
+    search (False, True). States that leave a cell are concatenated, each read through its own block of weights. An op
+    has its weights on an edge; the ENAS authors' code has a second copy of them for the second of a node's pairs.
+    """
+
+    def __init__(
+        self,
+        space: CellSpace,
+        channels: int,
+        cells: int,
+        in_channels: int = 3,
+        classes: int = 10,
+        affine: bool = True,
+        pool_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        self.space = space
+        self.size = check_size(space, CellChild, channels, in_channels, classes, cells)
+        self.stem = stem(in_channels, 3 * channels)
+        self.cells = nn.ModuleList()
+        self.kinds: list[str] = []
+        older = newer = (1, 3 * channels)  # of the last two outputs: parts, channels of each
+        for kind, c, reduced in skeleton(cells, channels):
+            older_to_c = (ProjectedReduction if reduced else Projection)(*older, c, affine)
+            preprocess = (older_to_c, Projection(*newer, c, affine))
+            self.cells.append(MixedCell(space, c, 2 if kind == "reduce" else 1, preprocess, affine, pool_norm))
+            self.kinds.append(kind)
+            older, newer = newer, (space.nodes, c)
+        self.classifier = BlockConv(*newer, classes, bias=True)  # linear: it reads averages
+        without_running_statistics(self)
+
+    def forward(self, x: Tensor, weights: Weights) -> Tensor:
+        """Logits (B, classes) of x (B, in_channels, H, W). Raises `ValueError` for tables that are not the space's."""
+        rows = cell_rows(self.space, weights)
+        older: Parts = [(0, 1.0, self.stem(x))]
+        newer = older
+        for kind, cell in zip(self.kinds, self.cells, strict=True):
+            older, newer = newer, cell((older, newer), rows[kind])
+        return classified(self.classifier, newer)
+
+    def child(self, tokens: Iterable[int]) -> CellChild:
+        """The architecture built alone, with copies of the shared weights; equal in training mode.
+
+        A pair that a node takes twice becomes two ops with weights of their own.
+        """
+        tokens = self.space.check(tokens)
+        child = build(self.space, tokens, **self.size).to(self.classifier.bias)
+        assert isinstance(child, CellChild)
+        copy(self.stem, child.stem)
+        older = newer = [0]  # the parts of the last two outputs that there are
+        mixed: Any
+        cell: Any
+        for mixed, cell in zip(self.cells, child.cells, strict=True):
+            copy(mixed.preprocess[0], cell.preprocess[0], older)
+            copy(mixed.preprocess[1], cell.preprocess[1], newer)
+            copy_edges(self.space, mixed, cell)
+            older, newer = newer, [state - self.space.inputs for state in cell.leaving]
+        copy(self.classifier, child.classifier, newer)
+        return child
+
+
+class BenchNet(nn.Module):
+    """The skeleton of NAS-Bench-201, `child.BenchChild`, with every op on every edge; arguments as `ConvNet`."""
+
+    def __init__(
+        self,
+        space: CellSpace,
+        channels: int,
+        cells: int,
+        in_channels: int = 3,
+        classes: int = 10,
+        affine: bool = True,
+        pool_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        self.space = space
+        self.size = check_size(space, BenchChild, channels, in_channels, classes, cells)
+        self.stem = stem(in_channels, channels)
+        self.blocks = nn.ModuleList()
+        for stage in range(3):
+            if stage:
+                self.blocks.append(ResidualReduction(channels, 2 * channels))
+                channels *= 2
+            self.blocks.extend(MixedCell(space, channels, 1, (Alone(),), affine, pool_norm) for _ in range(cells))
+        self.norm = nn.BatchNorm2d(channels)
+        self.classifier = nn.Linear(channels, classes)
+        without_running_statistics(self)
+
+    def forward(self, x: Tensor, weights: Weights) -> Tensor:
+        """Logits (B, classes) of x (B, in_channels, H, W). Raises `ValueError` for tables that are not the space's."""
+        (rows,) = cell_rows(self.space, weights).values()
+        x = self.stem(x)
+        for block in self.blocks:
+            if isinstance(block, MixedCell):
+                ((_, _, x),) = block(([(0, 1.0, x)],), rows)
+            else:
+                x = block(x)
+        return self.classifier(average(F.relu(self.norm(x))))
+
+    def child(self, tokens: Iterable[int]) -> BenchChild:
+        """The architecture built alone, with a copy of the shared weights; equal in training mode."""
+        child = build(self.space, self.space.check(tokens), **self.size).to(self.classifier.weight)
+        assert isinstance(child, BenchChild)
+        for name in ("stem", "norm", "classifier"):
+            copy(getattr(self, name), getattr(child, name))
+        for mixed, block in zip(self.blocks, child.blocks, strict=True):
+            if isinstance(mixed, MixedCell):
+                copy_edges(self.space, mixed, block)
+            else:
+                copy(mixed, block)
+        return child
+
+
+class RecurrentNet(nn.Module):
+    """The language model of `child.RecurrentChild` whose cells have every function on every edge.
+
+    `matrices` says which edges share a matrix: see `mixed_op.MixedRecurrentCell`.
+    """
+
+    def __init__(
+        self,
+        space: CellSpace,
+        vocabulary: int,
+        units: int,
+        layers: int = 1,
+        dropout: float = 0.0,
+        matrices: Matrices = "source",
+    ) -> None:
+        super().__init__()
+        check_recurrent(space, matrices)
+        self.space, self.matrices = space, matrices
+        self.size: dict[str, Any] = {"vocabulary": vocabulary, "units": units, "layers": layers, "dropout": dropout}
+        self.model = RecurrentChild(lambda n: MixedRecurrentCell(space, n, matrices), **self.size)
+
+    def forward(self, x: Tensor, weights: Weights, state: list[State] | None = None) -> tuple[Tensor, list[State]]:
+        """Tokens (T, B) int64 and each layer's (h, c) -> logits (T, B, vocabulary) and new states."""
+        (rows,) = cell_rows(self.space, weights).values()
+        return self.model(x, state, rows)
+
+    def child(self, tokens: Iterable[int]) -> RecurrentChild:
+        """The architecture built alone, with a copy of the shared weights."""
+        tokens = self.space.check(tokens)
+        child = build_recurrent(self.space, tokens, **self.size, matrices=self.matrices)
+        child = child.to(self.model.decoder.weight)
+        copy(self.model.embedding, child.embedding)
+        copy(self.model.decoder, child.decoder)
+        (nodes,) = self.space.pairs(tokens).values()
+        for mixed, cell in zip(self.model.cells, child.cells, strict=True):
+            assert isinstance(mixed, MixedRecurrentCell) and isinstance(cell, RecurrentCell)
+            if mixed.first is not None and cell.first is not None:
+                copy(mixed.first, cell.first)
+            for target, (((source, op),), weight) in enumerate(zip(nodes, cell.weights, strict=True), start=1):
+                copy(mixed.weights[mixed.key(source, target, op)], weight)
+        return child
+
+
+def classified(classifier: BlockConv, parts: Parts) -> Tensor:
+    """Logits (B, classes) of parts (B, C, H, W), averaged."""
+    x, kept = joined(parts)
+    return classifier(x.mean((-2, -1), keepdim=True), kept).flatten(1)
+
+
+def check_size(
+    space: CellSpace, kind: type, channels: int, in_channels: int, classes: int, cells: int
+) -> dict[str, Any]:
+    """The size by name, as `child.build` takes it. Raises its `ValueError`, or one for a space of another kind."""
+    size: dict[str, Any] = {"channels": channels, "cells": cells, "in_channels": in_channels, "classes": classes}
+    checks.whole(1, cells=cells)
+    with torch.device("meta"):
+        child = build(space, next(all_strings(space)), **size)
+    if not isinstance(child, kind):
+        raise ValueError(f"space: got {space!r}, expected one whose architectures are a {kind.__name__}")
+    return size
+
+
+@torch.no_grad()
+def copy(shared: Any, alone: Any, parts: Sequence[int] = (0,)) -> None:
+    """Copies weights to a child's module; of blocks those of the parts that there are."""
+    match shared:
+        case Projection():
+            copy(shared.conv, alone[1], parts)
+            copy(shared.norm, alone[2])
+        case ProjectedReduction():
+            for name in ("straight", "shifted", "norm"):
+                copy(getattr(shared, name), getattr(alone, name), parts)
+        case BlockConv():
+            weight = alone.get_parameter("weight")
+            weight.copy_(shared.weight([(k, 1.0) for k in parts]).view_as(weight))
+            if shared.bias is not None:
+                alone.get_parameter("bias").copy_(shared.bias)
+        case _:
+            alone.load_state_dict(shared.state_dict(), strict=False)  # a child's batch norms also have statistics
+
+
+def copy_edges(space: CellSpace, mixed: Any, cell: Any) -> None:
+    """Copies the ops of a `Cell` from those of a `MixedCell`."""
+    for (edge, op), alone in zip(cell.named, cell.ops, strict=True):
+        copy(mixed.edges[space.edges.index(edge)].ops[op], alone)
