@@ -59,6 +59,11 @@ class Controller(nn.Module):
         The entropy is the sum over the string of the entropies of the distributions that were drawn from. The
         generator lives on the CPU, so that every device draws the same strings.
         """
+        tokens, log_p = self.draw(m, generator)
+        return tokens, *self.summed(tokens, log_p)
+
+    def draw(self, m: int, generator: torch.Generator) -> tuple[Tensor, list[Tensor]]:
+        """Samples m strings: tokens (m, D), and every step's log-probabilities: a list of D tensors (m, options)."""
         uniform = torch.rand(len(self.space.decisions), m, 1, generator=generator)
 
         def draw(position: int, log_p: Tensor) -> Tensor:
@@ -71,19 +76,21 @@ class Controller(nn.Module):
 
     def score(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probabilities (m,) and entropies (m,) of given strings (m, D)."""
-        _, log_prob, entropy = self._walk(len(tokens), lambda position, log_p: tokens[:, position])
+        return self.summed(*self._walk(len(tokens), lambda position, log_p: tokens[:, position]))
+
+    def summed(self, tokens: Tensor, log_p: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Log-probabilities (m,) and entropies (m,) of strings (m, D), from every step's log-probabilities."""
+        log_prob = entropy = log_p[0].new_zeros(len(tokens))
+        for token, q in zip(tokens.unbind(1), log_p, strict=True):
+            p = q.exp()
+            log_prob = log_prob + q.gather(-1, token[:, None]).squeeze(-1)
+            entropy = entropy - torch.where(p > 0, p * q.masked_fill(p == 0, 0), 0).sum(-1)
         return log_prob, entropy
 
     def trace(self, tokens: Tensor) -> list[Tensor]:
         """Every step's distribution along given strings (m, D): a list of D tensors (m, options)."""
-        seen: list[Tensor] = []
-
-        def follow(position: int, log_p: Tensor) -> Tensor:
-            seen.append(log_p.exp())
-            return tokens[:, position]
-
-        self._walk(len(tokens), follow)
-        return seen
+        _, log_p = self._walk(len(tokens), lambda position, log_p: tokens[:, position])
+        return [q.exp() for q in log_p]
 
     def grow(self, space: Space) -> None:
         """Goes on with a space of the same kinds, such as one with more layers; nothing that was learned is touched.
@@ -98,13 +105,16 @@ class Controller(nn.Module):
                 raise ValueError(f"space: {d.name} is of a kind or size that this controller has not learned")
         self.space = space
 
-    def _walk(self, m: int, choose: Choose) -> tuple[Tensor, Tensor, Tensor]:
-        """Goes through the string once for m children together; `choose` says what each takes at a position."""
+    def _walk(self, m: int, choose: Choose) -> tuple[Tensor, list[Tensor]]:
+        """Goes through the string once for m children together; `choose` says what each takes at a position.
+
+        Returns the tokens (m, D) and a list of D log-probabilities (m, options).
+        """
         x = self.start.expand(m, -1)  # (m, units)
         state = [(torch.zeros_like(x), torch.zeros_like(x)) for _ in self.lstm]
         after: list[Tensor] = []  # the hidden state that has read the decision at a position, (m, units)
         tokens: list[Tensor] = []
-        log_prob = entropy = x.new_zeros(m)
+        log_ps: list[Tensor] = []
         chosen: list[Tensor] = []  # at the present anchor point
         before: Decision | None = None
 
@@ -119,9 +129,7 @@ class Controller(nn.Module):
             log_p = self._log_probabilities(d, h, after, tokens)  # (m, options)
             token = choose(position, log_p)  # (m,)
             tokens.append(token)
-            p = log_p.exp()
-            log_prob = log_prob + log_p.gather(-1, token[:, None]).squeeze(-1)
-            entropy = entropy - torch.where(p > 0, p * log_p.masked_fill(p == 0, 0), 0).sum(-1)
+            log_ps.append(log_p)
 
             if _is_skip(d):
                 chosen.append(token[:, None] * self._anchors(d, after, m)[:, 0])
@@ -131,7 +139,7 @@ class Controller(nn.Module):
             else:
                 x = self.embedding[d.kind](token)
             before = d
-        return torch.stack(tokens, dim=1), log_prob, entropy
+        return torch.stack(tokens, dim=1), log_ps
 
     def _anchors(self, d: Decision, after: list[Tensor], m: int) -> Tensor:
         """The hidden states that a decision's attention reads, (m, anchors, units)."""
@@ -170,6 +178,17 @@ def policy_loss(
     All of (m,). Zoph & Le 2017, section 3.2; the entropy as in Pham et al. 2018, section 3.
     """
     return -(log_prob * (rewards - baseline) + entropy_weight * entropy).mean()
+
+
+def skip_divergence(space: Space, log_p: list[Tensor], rho: float) -> Tensor:
+    """The mean over all skip bits of KL(P(skip) || rho), in nats, (m,); 0 for a space without skips.
+
+    From every step's log-probabilities, a list of D tensors (m, options). Pham et al. 2018, section 3.2: keeps macro
+    networks from reading everything.
+    """
+    prior = log_p[0].new_tensor([1 - rho, rho]).log()
+    kl = [(q.exp() * (q - prior)).sum(-1) for d, q in zip(space.decisions, log_p, strict=True) if _is_skip(d)]
+    return torch.stack(kl).mean(0) if kl else log_p[0].new_zeros(len(log_p[0]))
 
 
 def moving_average(average: float | None, value: float, decay: float) -> float:

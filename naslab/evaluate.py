@@ -1,8 +1,8 @@
 """What an architecture is worth: train a child from scratch and measure it."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from math import cos, isfinite, log2, pi
+from dataclasses import dataclass, replace
+from math import isfinite, log2
 from typing import Any
 
 import torch
@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from naslab import checks, child, runs
 from naslab.data import Images, ImageTask, TextTask, image_batch, image_batches, text_batch, text_batches
-from naslab.spaces import Space, Tokens, TreeSpace
+from naslab.schedules import cosine, restarted
+from naslab.spaces import CellSpace, Space, Tokens, TreeSpace, Weights
 from naslab.steps import Failed
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a child is trained: SGD with momentum, the learning rate falling to 0 along a cosine.
+    """How a child is trained: SGD with momentum, the learning rate falling along a cosine, to `lr_min`.
 
     Batch size, learning rate, momentum, weight decay and clipping are those of Liu et al. 2019, section A.2; its 600
     epochs, drop-path 0.2, auxiliary weight 0.4 and cutout are not the default. Raises `ValueError` out of range.
@@ -32,13 +33,21 @@ class Recipe:
     clip: float = 5.0  # of the gradient's norm
     drop_path: float = 0.0  # at the end; grows linearly
     auxiliary_weight: float = 0.0  # of the auxiliary head's loss
+    lr_min: float = 0.0
+    restart: float = 0.0  # epochs of the first of several cosines, each twice as long as the one before; 0: one cosine
 
     def __post_init__(self) -> None:
         checks.whole(1, batch_size=self.batch_size)
         checks.positive(lr=self.lr, clip=self.clip)
-        rest = ("epochs", "momentum", "weight_decay", "auxiliary_weight")
+        rest = ("epochs", "momentum", "weight_decay", "auxiliary_weight", "lr_min", "restart")
         checks.number(0, **{name: getattr(self, name) for name in rest})
         checks.number(0, 1, drop_path=self.drop_path)
+
+
+# How Pham et al. 2018, section 3.2, train what they derived; the batch size and micro's drop-path, auxiliary loss and
+# 630 epochs are those of the authors' scripts. Macro has 310 epochs and neither.
+ENAS_MACRO = Recipe(310, 100, lr=0.05, nesterov=True, weight_decay=1e-4, lr_min=0.001, restart=10)
+ENAS_MICRO = replace(ENAS_MACRO, epochs=630, batch_size=144, drop_path=0.2, auxiliary_weight=0.4)
 
 
 def train(model: nn.Module, images: Images, recipe: Recipe, seed: int) -> Iterator[float]:
@@ -46,11 +55,13 @@ def train(model: nn.Module, images: Images, recipe: Recipe, seed: int) -> Iterat
     optim = torch.optim.SGD(
         model.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.nesterov
     )
-    batches = round(recipe.epochs * image_batches(images, recipe.batch_size))
+    per_epoch = image_batches(images, recipe.batch_size)
+    batches = round(recipe.epochs * per_epoch)
     for index in range(batches):
         done = index / batches
+        along = restarted(index / per_epoch, recipe.restart) if recipe.restart else done
         for group in optim.param_groups:
-            group["lr"] = recipe.lr * (1 + cos(pi * done)) / 2
+            group["lr"] = cosine(along, recipe.lr, recipe.lr_min)
         x, y = image_batch(images, index, recipe.batch_size, seed)
         yield train_step(model, optim, x, y, recipe, drop_path=recipe.drop_path * done).item()
 
@@ -173,7 +184,7 @@ def train_text(model: nn.Module, tokens: Tensor, recipe: TextRecipe, seed: int) 
     state = None
     for index in range(batches):
         for group in optim.param_groups:
-            group["lr"] = recipe.lr * (1 + cos(pi * index / batches)) / 2
+            group["lr"] = cosine(index / batches, recipe.lr)
         x, y = text_batch(tokens, index, recipe.batch_size, recipe.bptt, seed)  # (bptt, batch_size)
         loss, state = train_text_step(model, optim, x, y, None if index % per_epoch == 0 else state, recipe)
         yield loss.item()
@@ -247,7 +258,7 @@ class TrainTextChild:
     Validation reads `recipe.batch_size` streams.
     """
 
-    space: TreeSpace
+    space: TreeSpace | CellSpace
     task: TextTask
     recipe: TextRecipe
     units: int
@@ -277,3 +288,72 @@ class TrainTextChild:
             for _ in finite(train_text(model, self.task.train, self.recipe, self.seed)):
                 pass
         return model
+
+
+# With shared weights: what a search of a supergraph needs to know of a task. `model(x, weights)` is the supergraph.
+
+
+@dataclass(frozen=True)
+class ImageObjective:
+    """Images in batches, a loss to train shared weights with, and the reward of an architecture on a minibatch."""
+
+    task: ImageTask
+    batch_size: int
+    seed: int = 0
+
+    @property
+    def batches(self) -> int:
+        """How many batches make a pass over the training images."""
+        return image_batches(self.task.train, self.batch_size)
+
+    def batch(self, split: str, index: int) -> tuple[Tensor, Tensor]:
+        """Batch `index` of "train" or "valid": x (B, C, H, W), y (B,), a pure function of (seed, index)."""
+        return image_batch(getattr(self.task, split), index, self.batch_size, self.seed)
+
+    def loss(
+        self, model: nn.Module, weights: Weights, batch: tuple[Tensor, Tensor], state: None = None
+    ) -> tuple[Tensor, None]:
+        """The cross-entropy () in nats; images carry no state from batch to batch."""
+        x, y = batch
+        return F.cross_entropy(model(x, weights), y), None
+
+    @torch.no_grad()
+    def reward(self, model: nn.Module, weights: Weights, batch: tuple[Tensor, Tensor]) -> float:
+        """The accuracy on the batch, a fraction (Pham et al. 2018, section 2.2)."""
+        x, y = batch
+        return (model(x, weights).argmax(-1) == y).double().mean().item()
+
+
+@dataclass(frozen=True)
+class TextObjective:
+    """Text in batches; the loss carries the hidden state along, the reward is c / perplexity on a minibatch."""
+
+    task: TextTask
+    batch_size: int
+    bptt: int
+    seed: int = 0
+    c: float = 80.0  # Pham et al. 2018, section 3.1
+
+    @property
+    def batches(self) -> int:
+        """How many batches make a pass over the training text."""
+        return text_batches(self.task.train, self.batch_size, self.bptt)
+
+    def batch(self, split: str, index: int) -> tuple[Tensor, Tensor]:
+        """Batch `index` of "train" or "valid": x, y (bptt, B), a pure function of (seed, index)."""
+        return text_batch(getattr(self.task, split), index, self.batch_size, self.bptt, self.seed)
+
+    def loss(
+        self, model: nn.Module, weights: Weights, batch: tuple[Tensor, Tensor], state: list[child.State] | None = None
+    ) -> tuple[Tensor, list[child.State]]:
+        """The cross-entropy () in nats per token from a hidden state, and the state after it, detached."""
+        x, y = batch
+        logits, state = model(x, weights, state)
+        return F.cross_entropy(logits.flatten(0, 1), y.flatten()), [(h.detach(), c.detach()) for h, c in state]
+
+    @torch.no_grad()
+    def reward(self, model: nn.Module, weights: Weights, batch: tuple[Tensor, Tensor]) -> float:
+        """c / perplexity on the batch, read from a state of nothing and without dropout (section 2.2)."""
+        model.eval()
+        loss, _ = self.loss(model, weights, batch)
+        return self.c * (-loss).exp().item()

@@ -8,7 +8,7 @@ Stop with `break`. Go on with `search(..., after=resume("search.pt"))`: the step
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,32 @@ class Step:
     rewards: tuple[float, ...]
     info: dict[str, float] = field(default_factory=dict)
     failures: dict[int, str] = field(default_factory=dict)  # children without a result, by place: the reason
-    state: dict[str, Any] = field(default_factory=dict, repr=False)  # plain values and tensors
+    state: "dict[str, Any] | Live" = field(default_factory=dict, repr=False)  # plain values and tensors
+
+
+class Live:
+    """A state too large to be copied at every step, such as the weights of a supergraph: made when `state_of` asks.
+
+    A search calls `expire` before it goes on, whereupon asking is a `ValueError`.
+    """
+
+    def __init__(self, make: Callable[[], dict[str, Any]]) -> None:
+        self._make: Callable[[], dict[str, Any]] | None = make
+
+    def __call__(self) -> dict[str, Any]:
+        if self._make is None:
+            raise ValueError(
+                "state: the search has gone on since this step; use its last step, or checkpoint(path) as it goes"
+            )
+        return self._make()
+
+    def expire(self) -> None:
+        self._make = None
+
+
+def state_of(step: Step) -> dict[str, Any]:
+    """The state of a step. Raises `ValueError` if it is not kept and the search has gone on."""
+    return step.state() if isinstance(step.state, Live) else step.state
 
 
 def keep(search: str, space: Space, generator: torch.Generator, **more: Any) -> dict[str, Any]:
@@ -48,11 +73,12 @@ def begin(after: Step | None, search: str, space: Space, generator: torch.Genera
         return 0, {}
     if not isinstance(after, Step):
         raise ValueError(f"after: got {after!r}, expected a Step, such as resume(path) gives")
+    state = state_of(after)
     for name, expected in (("search", search), ("space", repr(space))):
-        if (found := after.state.get(name)) != expected:
+        if (found := state.get(name)) != expected:
             raise ValueError(f"after: got a step of {name} {found!r}, expected {expected!r}")
-    generator.set_state(after.state["generator"])
-    return after.index + 1, after.state
+    generator.set_state(state["generator"])
+    return after.index + 1, state
 
 
 def snapshot(value: Any) -> Any:
@@ -132,7 +158,7 @@ def jsonl(path: str | Path) -> Sink:
             kept = [line for line in _lines(path) if _index(path, line) < step.index]
             runs.replace(path, "".join(kept).encode())
             opened = True
-        row = asdict(step)
+        row = asdict(replace(step, state={}))
         del row["state"]
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
@@ -160,7 +186,7 @@ def checkpoint(path: str | Path, every: int = 1) -> Sink:
 
     def write(step: Step) -> None:
         if (step.index + 1) % every == 0:
-            runs.save(path, asdict(step))
+            runs.save(path, asdict(replace(step, state=state_of(step))))
 
     return write
 

@@ -1,0 +1,198 @@
+"""ENAS: children share the weights of one supergraph, and a controller learns which of them do well (Pham et al. 2018).
+
+Two things learn by turns (section 2.2): for a phase the shared weights w, each step through sampled children, with the
+policy fixed; then for a phase the controller's theta, each step by REINFORCE, with w fixed.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from math import isfinite
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from naslab import checks, runs
+from naslab.controller import Controller, moving_average, policy_loss, skip_divergence
+from naslab.schedules import Decay, Restarts
+from naslab.spaces import Space, Tokens, Weights
+from naslab.steps import Live, Step, begin, keep, snapshot
+
+
+class Objective(Protocol):
+    """What the search knows of a task: `evaluate.ImageObjective` or `evaluate.TextObjective`."""
+
+    @property
+    def batches(self) -> int:
+        """How many batches make a pass over the training data."""
+
+    def batch(self, split: str, index: int) -> Any:
+        """Batch `index` of "train" or "valid", a pure function of its arguments."""
+
+    def loss(self, model: nn.Module, weights: Weights, batch: Any, state: Any = None) -> tuple[Tensor, Any]:
+        """The loss () and the hidden state to go on from, detached."""
+
+    def reward(self, model: nn.Module, weights: Weights, batch: Any) -> float:
+        """What an architecture is worth on a minibatch."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """The settings of section 3.2, for CIFAR-10; `PTB` has those of section 3.1.
+
+    The bound of w's gradient, the weight of the skips and the baseline's decay are the authors' code's.
+    """
+
+    epochs: int = 310  # each a phase of w and a phase of theta
+    weight_steps: int = 0  # of w in an epoch; 0: a pass over the training data (section 2.2)
+    policy_steps: int = 2000  # of theta in an epoch (section 2.2)
+    children: int = 1  # M, whose losses are averaged in a step of w (section 2.2, eq. 1)
+    policy_children: int = 1  # whose rewards make a step of theta
+    lr: Callable[[float], float] = field(default=Restarts())  # of w, at an epoch
+    momentum: float = 0.9  # of Nesterov
+    weight_decay: float = 1e-4
+    clip: float = 5.0  # of the norm of w's gradient
+    policy_lr: float = 3.5e-4  # of Adam
+    baseline_decay: float = 0.99
+    entropy_weight: float = 0.1
+    skip_weight: float = 0.8  # of KL(P(skip) || skip_target); a space without skips has none
+    skip_target: float = 0.4
+
+    def __post_init__(self) -> None:
+        checks.whole(0, epochs=self.epochs, weight_steps=self.weight_steps, policy_steps=self.policy_steps)
+        checks.whole(1, children=self.children, policy_children=self.policy_children)
+        checks.positive(clip=self.clip, policy_lr=self.policy_lr, skip_target=self.skip_target)
+        rest = ("momentum", "weight_decay", "entropy_weight", "skip_weight")
+        checks.number(0, **{name: getattr(self, name) for name in rest})
+        checks.number(0, 1, baseline_decay=self.baseline_decay, skip_target=self.skip_target)
+
+
+PTB = Config(150, lr=Decay(), momentum=0.0, weight_decay=1e-7, clip=0.25, entropy_weight=1e-4, baseline_decay=0.999)
+
+
+def search(
+    space: Space,
+    model: nn.Module,
+    objective: Objective,
+    controller: Controller,
+    config: Config,
+    generator: torch.Generator,
+    after: Step | None = None,
+) -> Iterator[Step]:
+    """Trains `model`, a supergraph, and `controller` in place; a Step is a step of one or of the other.
+
+    `Step.info["phase"]` is 0 for a step of w, whose rewards are minus the children's losses on a training batch, and 1
+    for a step of theta, whose rewards are the children's on a validation batch. The state is `Live`. Whatever else
+    draws at random, such as dropout, is a function of the step's index. Raises `FloatingPointError` if w diverges.
+    """
+    w = torch.optim.SGD(
+        model.parameters(), 1.0, config.momentum, weight_decay=config.weight_decay, nesterov=config.momentum > 0
+    )
+    theta = torch.optim.Adam(controller.parameters(), config.policy_lr)
+    learners: dict[str, Any] = {"model": model, "controller": controller, "w": w, "theta": theta}
+    hidden, baseline = [None] * config.children, None  # the children's hidden states; the mean reward so far
+    first, state = begin(after, "enas", space, generator)
+    if state:
+        for name, learner in learners.items():
+            learner.load_state_dict(snapshot(state[name]))
+        hidden, baseline = snapshot(state["hidden"]), state["baseline"]
+
+    weight_steps = config.weight_steps or objective.batches
+    live = Live(dict)
+    for index in range(first, config.epochs * (weight_steps + config.policy_steps)):
+        live.expire()
+        epoch, place = divmod(index, weight_steps + config.policy_steps)
+        if place < weight_steps:
+            step = epoch * weight_steps + place
+            if step % objective.batches == 0:
+                hidden = [None] * config.children  # the text begins anew
+            w.param_groups[0]["lr"] = lr = config.lr(epoch + place / weight_steps)
+            with torch.no_grad():
+                children = strings(controller.draw(config.children, generator)[0])
+            with runs.seeded(index):
+                corners, batch = [space.one_hot(child) for child in children], objective.batch("train", step)
+                losses, hidden = weight_step(model, objective, corners, batch, hidden, w, config.clip)
+            rewards, info = [-loss for loss in losses], {"phase": 0.0, "lr": lr}
+        else:
+            batch = objective.batch("valid", epoch * config.policy_steps + place - weight_steps)
+            score = partial(shared_reward, space, model, objective, batch)
+            children, rewards, entropy = policy_step(controller, score, baseline or 0.0, theta, config, generator)
+            baseline = moving_average(baseline, sum(rewards) / len(rewards), config.baseline_decay)
+            info = {"phase": 1.0, "baseline": baseline, "entropy": entropy}
+
+        def state_now(hidden=hidden, baseline=baseline) -> dict[str, Any]:
+            learned = {name: learner.state_dict() for name, learner in learners.items()}
+            return keep("enas", space, generator, **snapshot({**learned, "hidden": hidden, "baseline": baseline}))
+
+        live = Live(state_now)
+        yield Step(index, children, tuple(rewards), info, state=live)
+
+
+def weight_step(
+    model: nn.Module,
+    objective: Objective,
+    corners: Sequence[Weights],
+    batch: Any,
+    hidden: Sequence[Any],
+    w: torch.optim.Optimizer,
+    clip: float,
+) -> tuple[list[float], list[Any]]:
+    """A step of w along the mean gradient of M children, at their corners; their losses and hidden states after it."""
+    model.train()
+    w.zero_grad()
+    losses, after = [], []
+    for weights, before in zip(corners, hidden, strict=True):
+        loss, carried = objective.loss(model, weights, batch, before)
+        (loss / len(corners)).backward()  # section 2.2, eq. 1
+        losses.append(loss.item())
+        after.append(carried)
+    if not all(map(isfinite, losses)):
+        raise FloatingPointError(f"diverged: the losses of the shared weights are {losses}")
+    nn.utils.clip_grad_norm_(model.parameters(), clip)
+    w.step()
+    return losses, after
+
+
+def policy_step(
+    controller: Controller,
+    score: Callable[[Tokens], float],
+    baseline: float,
+    theta: torch.optim.Optimizer,
+    config: Config,
+    generator: torch.Generator,
+) -> tuple[tuple[Tokens, ...], list[float], float]:
+    """A step of theta by REINFORCE; the children sampled, their scores, and the mean entropy of their strings."""
+    tokens, log_p = controller.draw(config.policy_children, generator)
+    log_prob, entropy = controller.summed(tokens, log_p)  # (m,)
+    rewards = [score(child) for child in strings(tokens)]
+    loss = policy_loss(log_prob, entropy, log_prob.new_tensor(rewards), baseline, config.entropy_weight)
+    loss = loss + config.skip_weight * skip_divergence(controller.space, log_p, config.skip_target).mean()
+    theta.zero_grad()
+    loss.backward()
+    theta.step()
+    return strings(tokens), rewards, entropy.mean().item()
+
+
+def shared_reward(space: Space, model: nn.Module, objective: Objective, batch: Any, child: Tokens) -> float:
+    """What a child is worth on a batch, with the shared weights; 0 if that is no finite number."""
+    reward = objective.reward(model, space.one_hot(child), batch)
+    return reward if isfinite(reward) else 0.0
+
+
+def strings(tokens: Tensor) -> tuple[Tokens, ...]:
+    return tuple(map(tuple, tokens.tolist()))
+
+
+def derive(
+    space: Space, model: nn.Module, objective: Objective, controller: Controller, n: int, generator: torch.Generator
+) -> list[tuple[Tokens, float]]:
+    """Samples n children and scores them with the shared weights on one validation batch: best first (section 2.3).
+
+    What the search derives is the first, to be trained from scratch.
+    """
+    checks.whole(1, n=n)
+    with torch.no_grad():
+        children = strings(controller.draw(n, generator)[0])
+    score = partial(shared_reward, space, model, objective, objective.batch("valid", 0))
+    return sorted(((child, score(child)) for child in children), key=lambda pair: -pair[1])
