@@ -6,13 +6,14 @@ temperature, tanh constant).
 
 import math
 from collections.abc import Callable
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
 
 from naslab.spaces import Decision, Space
 
-Choose = Callable[[int, Tensor], Tensor]  # position, log-probabilities (m, options) -> tokens (m,)
+Choose = Callable[[slice, Tensor], Tensor]  # positions, log-probabilities (m, ., options) -> tokens (m, .)
 
 
 class Controller(nn.Module):
@@ -66,9 +67,9 @@ class Controller(nn.Module):
         """Samples m strings: tokens (m, D), and every step's log-probabilities: a list of D tensors (m, options)."""
         uniform = torch.rand(len(self.space.decisions), m, 1, generator=generator)
 
-        def draw(position: int, log_p: Tensor) -> Tensor:
+        def draw(positions: slice, log_p: Tensor) -> Tensor:
             p = log_p.exp()
-            below = p.cumsum(-1) <= uniform[position].to(p)  # (m, options), inverse of the distribution
+            below = p.cumsum(-1) <= uniform[positions].transpose(0, 1).to(p)  # (m, ., options), inverse distribution
             last = (p > 0).long().cumsum(-1).argmax(-1)  # rounding must not lead past the last possible
             return torch.minimum(below.sum(-1), last)
 
@@ -76,20 +77,19 @@ class Controller(nn.Module):
 
     def score(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probabilities (m,) and entropies (m,) of given strings (m, D)."""
-        return self.summed(*self._walk(len(tokens), lambda position, log_p: tokens[:, position]))
+        return self.summed(*self._walk(len(tokens), lambda positions, log_p: tokens[:, positions]))
 
     def summed(self, tokens: Tensor, log_p: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Log-probabilities (m,) and entropies (m,) of strings (m, D), from every step's log-probabilities."""
-        log_prob = entropy = log_p[0].new_zeros(len(tokens))
-        for token, q in zip(tokens.unbind(1), log_p, strict=True):
-            p = q.exp()
-            log_prob = log_prob + q.gather(-1, token[:, None]).squeeze(-1)
-            entropy = entropy - torch.where(p > 0, p * q.masked_fill(p == 0, 0), 0).sum(-1)
-        return log_prob, entropy
+        q = torch.cat(log_p, dim=-1)  # (m, options of all steps)
+        starts = tokens.new_tensor([0, *accumulate(len(d.options) for d in self.space.decisions[:-1])])
+        p = q.exp()
+        entropy = -torch.where(p > 0, p * q.masked_fill(p == 0, 0), 0).sum(-1)
+        return q.gather(-1, tokens + starts).sum(-1), entropy
 
     def trace(self, tokens: Tensor) -> list[Tensor]:
         """Every step's distribution along given strings (m, D): a list of D tensors (m, options)."""
-        _, log_p = self._walk(len(tokens), lambda position, log_p: tokens[:, position])
+        _, log_p = self._walk(len(tokens), lambda positions, log_p: tokens[:, positions])
         return [q.exp() for q in log_p]
 
     def grow(self, space: Space) -> None:
@@ -115,39 +115,37 @@ class Controller(nn.Module):
         after: list[Tensor] = []  # the hidden state that has read the decision at a position, (m, units)
         tokens: list[Tensor] = []
         log_ps: list[Tensor] = []
-        chosen: list[Tensor] = []  # at the present anchor point
-        before: Decision | None = None
 
-        for position, d in enumerate(self.space.decisions):
-            if not _same_anchor_point(before, d):
-                for k, cell in enumerate(self.lstm):
-                    state[k] = cell(x, state[k])
-                    x = state[k][0]
-                h, chosen = x, []
-                after += [h] * (position - len(after))  # earlier decisions of one anchor point share what read them
+        for point in anchor_points(self.space):
+            first, d = len(tokens), point[0]
+            for k, cell in enumerate(self.lstm):
+                state[k] = cell(x, state[k])
+                x = state[k][0]
+            h = x
+            after += [h] * (first - len(after))  # the decisions of one anchor point share what read them
 
-            log_p = self._log_probabilities(d, h, after, tokens)  # (m, options)
-            token = choose(position, log_p)  # (m,)
-            tokens.append(token)
-            log_ps.append(log_p)
+            h_j = self._anchors(point, after, m)  # (m, anchors, units)
+            log_p = self._log_probabilities(d, h, h_j, tokens)  # (m, decisions, options)
+            chosen = choose(slice(first, first + len(point)), log_p)  # (m, decisions)
+            tokens += chosen.unbind(1)
+            log_ps += log_p.unbind(1)
 
             if _is_skip(d):
-                chosen.append(token[:, None] * self._anchors(d, after, m)[:, 0])
-                x = torch.stack(chosen).sum(0) / (1 + torch.stack(tokens[-len(chosen) :]).sum(0))[:, None]
+                x = (chosen[..., None] * h_j).sum(1) / (1 + chosen.sum(1))[:, None]
             elif d.anchors:
-                x = self._anchors(d, after, m)[torch.arange(m, device=x.device), token]
+                x = h_j[torch.arange(m, device=x.device), chosen[:, 0]]
             else:
-                x = self.embedding[d.kind](token)
-            before = d
+                x = self.embedding[d.kind](chosen[:, 0])
         return torch.stack(tokens, dim=1), log_ps
 
-    def _anchors(self, d: Decision, after: list[Tensor], m: int) -> Tensor:
-        """The hidden states that a decision's attention reads, (m, anchors, units)."""
-        return torch.stack([after[a] if a >= 0 else self.inputs[-1 - a].expand(m, -1) for a in d.anchors], dim=1)
+    def _anchors(self, point: list[Decision], after: list[Tensor], m: int) -> Tensor:
+        """The hidden states that an attention reads: of one pointer, or one for each skip bit; (m, anchors, units)."""
+        read = [after[a] if a >= 0 else self.inputs[-1 - a].expand(m, -1) for d in point for a in d.anchors]
+        return torch.stack(read, dim=1) if read else self.start.new_empty(m, 0, self.units)
 
-    def _log_probabilities(self, d: Decision, h: Tensor, after: list[Tensor], tokens: list[Tensor]) -> Tensor:
+    def _log_probabilities(self, d: Decision, h: Tensor, h_j: Tensor, tokens: list[Tensor]) -> Tensor:
+        """Of one decision, or of all skip bits at an anchor point, (m, decisions, options)."""
         if d.anchors:  # section 3.3
-            h_j = self._anchors(d, after, len(h))  # (m, anchors, units)
             hidden = torch.tanh(self.previous[d.kind](h_j) + self.current[d.kind](h)[:, None])  # (m, anchors, units)
             logits = self.v[d.kind](hidden).squeeze(-1)
         else:
@@ -156,18 +154,25 @@ class Controller(nn.Module):
         if self.tanh_constant is not None:
             logits = self.tanh_constant * torch.tanh(logits)
         if _is_skip(d):  # P(skip) = sigmoid(logit): a softmax over (0, logit)
-            logits = torch.cat([torch.zeros_like(logits), logits], dim=-1)  # (m, 2)
+            return torch.stack([torch.zeros_like(logits), logits], dim=-1).log_softmax(-1)
         for earlier in d.differs_from:
             logits = logits.scatter(-1, tokens[earlier][:, None], -math.inf)
-        return logits.log_softmax(-1)
+        return logits.log_softmax(-1)[:, None]
+
+
+def anchor_points(space: Space) -> list[list[Decision]]:
+    """The decisions by the step of the LSTM that makes them: each by itself, all skip bits of a layer together."""
+    points: list[list[Decision]] = []
+    for d in space.decisions:
+        if points and _is_skip(d) and _is_skip(points[-1][0]) and points[-1][0].row[:1] == d.row[:1]:
+            points[-1].append(d)
+        else:
+            points.append([d])
+    return points
 
 
 def _is_skip(d: Decision) -> bool:
     return len(d.anchors) == 1 and len(d.options) == 2
-
-
-def _same_anchor_point(before: Decision | None, d: Decision) -> bool:
-    return before is not None and _is_skip(before) and _is_skip(d) and before.row[:1] == d.row[:1]
 
 
 def policy_loss(
@@ -187,8 +192,11 @@ def skip_divergence(space: Space, log_p: list[Tensor], rho: float) -> Tensor:
     networks from reading everything.
     """
     prior = log_p[0].new_tensor([1 - rho, rho]).log()
-    kl = [(q.exp() * (q - prior)).sum(-1) for d, q in zip(space.decisions, log_p, strict=True) if _is_skip(d)]
-    return torch.stack(kl).mean(0) if kl else log_p[0].new_zeros(len(log_p[0]))
+    skips = [q for d, q in zip(space.decisions, log_p, strict=True) if _is_skip(d)]
+    if not skips:
+        return log_p[0].new_zeros(len(log_p[0]))
+    q = torch.stack(skips)  # (skips, m, 2)
+    return (q.exp() * (q - prior)).sum(-1).mean(0)
 
 
 def moving_average(average: float | None, value: float, decay: float) -> float:
