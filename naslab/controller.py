@@ -6,7 +6,6 @@ temperature, tanh constant).
 
 import math
 from collections.abc import Callable
-from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -81,11 +80,11 @@ class Controller(nn.Module):
 
     def summed(self, tokens: Tensor, log_p: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Log-probabilities (m,) and entropies (m,) of strings (m, D), from every step's log-probabilities."""
+        chosen = [q.gather(-1, token) for token, q in zip(tokens.split(1, dim=-1), log_p, strict=True)]  # (m, 1)
         q = torch.cat(log_p, dim=-1)  # (m, options of all steps)
-        starts = tokens.new_tensor([0, *accumulate(len(d.options) for d in self.space.decisions[:-1])])
         p = q.exp()
         entropy = -torch.where(p > 0, p * q.masked_fill(p == 0, 0), 0).sum(-1)
-        return q.gather(-1, tokens + starts).sum(-1), entropy
+        return torch.cat(chosen, dim=-1).sum(-1), entropy
 
     def trace(self, tokens: Tensor) -> list[Tensor]:
         """Every step's distribution along given strings (m, D): a list of D tensors (m, options)."""
