@@ -1,0 +1,218 @@
+"""DARTS: mixing weights are relaxed, and learned by the gradient of the validation loss (Liu et al. 2019).
+
+The bilevel problem (eq. 3, 4): minimise L_valid(w*(alpha), alpha) over alpha, where w*(alpha) minimises
+L_train(w, alpha). Algorithm 1 takes a step of alpha, for which one step of w stands in for w*, then a step of w.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from naslab import checks, runs
+from naslab.schedules import cosine
+from naslab.spaces import Space, Weights
+from naslab.steps import Live, Step, begin, keep, snapshot
+
+Loss = Callable[[Weights, Any], Tensor]  # alpha and a batch -> (), at the present w
+LossAt = Callable[[Sequence[Tensor], Weights, Any], Tensor]  # w, alpha and a batch -> ()
+
+
+class Objective(Protocol):
+    """What the search knows of a task: `evaluate.ImageObjective` or `evaluate.TextObjective`."""
+
+    @property
+    def batches(self) -> int:
+        """How many batches make a pass over the training data."""
+
+    def batch(self, split: str, index: int) -> Any:
+        """Batch `index` of "train" or "valid", a pure function of its arguments."""
+
+    def loss(self, model: nn.Module, weights: Weights, batch: Any, state: Any = None) -> tuple[Tensor, Any]:
+        """The loss () and the hidden state to go on from, detached."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """The settings of sections 3.1 and A.1 for CIFAR-10; `PTB` has those for Penn Treebank."""
+
+    epochs: int = 50
+    xi: float | None = None  # of the virtual step; None: w's learning rate (section 2.3); 0: first order
+    radius: float = 0.01  # epsilon times the norm of the gradient (section 2.3, footnote)
+    momentum_ahead: bool = False  # the virtual step has momentum and decay, as in the authors' convolutional code
+    lr: float = 0.025  # of w; falls to `lr_min` along a cosine
+    lr_min: float = 0.001
+    momentum: float = 0.9
+    weight_decay: float = 3e-4
+    clip: float = 5.0  # of the norm of w's gradient
+    alpha_lr: float = 3e-4  # of Adam
+    alpha_betas: tuple[float, float] = (0.5, 0.999)
+    alpha_weight_decay: float = 1e-3
+
+    def __post_init__(self) -> None:
+        checks.whole(0, epochs=self.epochs)
+        checks.positive(radius=self.radius, lr=self.lr, clip=self.clip, alpha_lr=self.alpha_lr)
+        rest = ("lr_min", "momentum", "weight_decay", "alpha_weight_decay")
+        checks.number(0, **{name: getattr(self, name) for name in rest})
+        if self.xi is not None:
+            checks.number(0, xi=self.xi)
+
+
+PTB = Config(lr=20.0, lr_min=20.0, momentum=0.0, weight_decay=5e-7, clip=0.25, alpha_lr=3e-3, alpha_betas=(0.9, 0.999))
+
+
+def start(space: Space, **like: Any) -> Weights:
+    """Zeros for every table, to be trained: all choices weigh the same. `like` passes on dtype and device."""
+    return {table: torch.zeros(shape, **like).requires_grad_() for table, shape in space.tables.items()}
+
+
+def relax(alpha: Weights) -> Weights:
+    return {table: a.softmax(-1) for table, a in alpha.items()}  # eq. 2
+
+
+def alpha_gradient(
+    loss: Loss,
+    w: list[Tensor],
+    alpha: Weights,
+    train: Any,
+    valid: Any,
+    xi: float,
+    radius: float = 0.01,
+    push: list[Tensor] | None = None,
+) -> Weights:
+    """The gradient in alpha of L_valid(w - xi dL_train/dw, alpha), by finite differences (section 2.3, eq. 5 to 8).
+
+    `loss(alpha, batch)` is taken at the values of `w`, which are moved for the while and put back. `push` is what the
+    virtual step adds to the gradient of w: momentum and decay in the authors' convolutional code.
+    """
+    tables = [*alpha.values()]
+    if xi == 0:  # first order
+        return dict(zip(alpha, gradient(loss(alpha, valid), tables), strict=True))
+    here = [p.detach().clone() for p in w]
+    step = gradient(loss(alpha, train), w)
+    with torch.no_grad():
+        torch._foreach_add_(w, step if push is None else torch._foreach_add(step, push), alpha=-xi)  # w'
+    both = gradient(loss(alpha, valid), [*w, *tables])
+    g_w, g_alpha = both[: len(w)], both[len(w) :]
+    eps = radius / torch.stack(torch._foreach_norm(g_w)).norm().item()
+    sides = []
+    for sign in (1, -1):
+        with torch.no_grad():
+            torch._foreach_copy_(w, here)
+            torch._foreach_add_(w, g_w, alpha=sign * eps)  # w+, w-
+        sides.append(gradient(loss(alpha, train), tables))
+    with torch.no_grad():
+        torch._foreach_copy_(w, here)
+    return {t: g - xi * (up - down) / (2 * eps) for t, g, up, down in zip(alpha, g_alpha, *sides, strict=True)}  # eq. 7
+
+
+def exact_alpha_gradient(
+    loss: LossAt,
+    w: Sequence[Tensor],
+    alpha: Weights,
+    train: Any,
+    valid: Any,
+    xi: float,
+    push: Sequence[Tensor] | None = None,
+) -> Weights:
+    """What `alpha_gradient` approximates (eq. 6), by autograd through the virtual step.
+
+    `loss(w, alpha, batch)` is a function of all three, such as `torch.func.functional_call` makes of a network.
+    """
+    step = torch.autograd.grad(loss(w, alpha, train), w, create_graph=True)
+    pushed = step if push is None else [g + p for g, p in zip(step, push, strict=True)]
+    ahead = [p - xi * g for p, g in zip(w, pushed, strict=True)]  # w'
+    return dict(zip(alpha, gradient(loss(ahead, alpha, valid), [*alpha.values()]), strict=True))
+
+
+def gradient(loss: Tensor, of: Sequence[Tensor]) -> list[Tensor]:
+    """The gradient in `of` and in nothing else: what nobody reads is not computed."""
+    return [*torch.autograd.grad(loss, of, materialize_grads=True)]
+
+
+def momentum_and_decay(optim: torch.optim.SGD) -> list[Tensor]:
+    """What SGD will add to each gradient: the authors' `push`."""
+    (group,) = optim.param_groups
+    push = [group["weight_decay"] * p.detach() for p in group["params"]]
+    for k, p in enumerate(group["params"]):
+        if (buffer := optim.state[p].get("momentum_buffer")) is not None:
+            push[k] += group["momentum"] * buffer
+    return push
+
+
+def search(
+    space: Space,
+    model: nn.Module,
+    objective: Objective,
+    alpha: Weights,
+    config: Config,
+    generator: torch.Generator,
+    after: Step | None = None,
+) -> Iterator[Step]:
+    """Trains `model`, a supergraph, and `alpha` in place; a Step is a step of each (algorithm 1).
+
+    The child of a step is what rounding would keep, its reward minus the validation loss of the step of alpha. The
+    state is `Live`. Whatever draws at random, such as dropout, is a function of the step's index. Raises
+    `FloatingPointError` if the search diverges.
+    """
+    w: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
+    w_optim = torch.optim.SGD(w, config.lr, config.momentum, weight_decay=config.weight_decay)
+    alpha_optim = torch.optim.Adam(
+        alpha.values(), config.alpha_lr, config.alpha_betas, weight_decay=config.alpha_weight_decay
+    )
+    learners: dict[str, Any] = {"model": model, "w": w_optim, "alpha_optim": alpha_optim}
+    hidden: dict[str, Any] = {"train": None, "valid": None}
+    first, state = begin(after, "darts", space, generator)
+    if state:
+        for name, learner in learners.items():
+            learner.load_state_dict(snapshot(state[name]))
+        with torch.no_grad():
+            for table, a in alpha.items():
+                a.copy_(state["alpha"][table])
+        hidden = snapshot(state["hidden"])
+
+    live = Live(dict)
+    steps = config.epochs * objective.batches
+    for index in range(first, steps):
+        live.expire()
+        if index % objective.batches == 0:
+            hidden = {"train": None, "valid": None}  # the texts begin anew
+        batches = {split: objective.batch(split, index) for split in hidden}
+        losses: dict[str, float] = {}
+        carried: dict[str, Any] = {}
+
+        def loss(alpha: Weights, split: str) -> Tensor:
+            found, carried[split] = objective.loss(model, relax(alpha), batches[split], hidden[split])  # noqa: B023
+            losses[split] = found.item()  # noqa: B023
+            return found
+
+        model.train()
+        w_optim.param_groups[0]["lr"] = lr = cosine(index / steps, config.lr, config.lr_min)
+        xi = lr if config.xi is None else config.xi
+        with runs.seeded(index):
+            push = momentum_and_decay(w_optim) if config.momentum_ahead and xi else None
+            g_alpha = alpha_gradient(loss, w, alpha, "train", "valid", xi, config.radius, push)
+            for table, a in alpha.items():
+                a.grad = g_alpha[table]
+            alpha_optim.step()
+
+            frozen = {table: a.detach() for table, a in alpha.items()}
+            w_optim.zero_grad()
+            loss(frozen, "train").backward()
+        if not all(map(isfinite, losses.values())):
+            raise FloatingPointError(f"diverged: the losses of step {index} are {losses}")
+        nn.utils.clip_grad_norm_(w, config.clip)
+        w_optim.step()
+        hidden = carried
+
+        def state_now(hidden: dict[str, Any] = hidden) -> dict[str, Any]:
+            learned = {name: learner.state_dict() for name, learner in learners.items()}
+            return keep("darts", space, generator, **snapshot({**learned, "alpha": alpha, "hidden": hidden}))
+
+        live = Live(state_now)
+        info = {"loss": losses["train"], "valid_loss": losses["valid"], "lr": lr}
+        child = space.discretise(relax(frozen))
+        yield Step(index, (child,), (-losses["valid"],), info, state=live)
