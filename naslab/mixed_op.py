@@ -83,7 +83,7 @@ class MixedOp(nn.Module):
             for name in names:
                 if "pool" in name:
                     self.ops[name] = nn.Sequential(self.ops[name], nn.BatchNorm2d(channels, affine=False))
-        self.names = tuple(names)
+        self.names, self.stride = tuple(names), stride
 
     def forward(self, x: Tensor, terms: Terms) -> Tensor:
         outputs = [scaled(weight, self.ops[self.names[k]](x)) for k, weight in terms]
@@ -166,7 +166,7 @@ class MixedCell(nn.Module):
         pool_norm: bool,
     ) -> None:
         super().__init__()
-        self.space = space
+        self.space, self.channels = space, channels
         self.preprocess = nn.ModuleList(preprocess)
         self.edges = nn.ModuleList(
             MixedOp(space.ops, channels, stride if source < space.inputs else 1, affine, pool_norm)

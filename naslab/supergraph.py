@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from naslab import checks
+from naslab import batched, checks
 from naslab.child import (
     BenchChild,
     CellChild,
@@ -115,6 +115,9 @@ class ConvNet(nn.Module):
     `affine` is that of the batch norms in cells, `pool_norm` puts one after each pool: ENAS has (True, False), DARTS'
     search (False, True). States that leave a cell are concatenated, each read through its own block of weights. An op
     has its weights on an edge; the ENAS authors' code has a second copy of them for the second of a node's pairs.
+
+    `fast` runs every op, chosen or not, by way of `batched`, which computes the same; it is for DARTS' search, and likes
+    a model and images in `torch.channels_last` memory.
     """
 
     def __init__(
@@ -126,10 +129,16 @@ class ConvNet(nn.Module):
         classes: int = 10,
         affine: bool = True,
         pool_norm: bool = False,
+        fast: bool = False,
     ) -> None:
         super().__init__()
         self.space = space
         self.size = check_size(space, CellChild, channels, in_channels, classes, cells)
+        if fast and (affine or space.output == "loose"):
+            raise ValueError(
+                f"fast: got True with affine {affine}, output {space.output!r}; expected False, not 'loose'"
+            )
+        self.fast = fast
         self.stem = stem(in_channels, 3 * channels)
         self.cells = nn.ModuleList()
         self.kinds: list[str] = []
@@ -148,8 +157,12 @@ class ConvNet(nn.Module):
         rows = cell_rows(self.space, weights)
         older: Parts = [(0, 1.0, self.stem(x))]
         newer = older
+        cell: Any
         for kind, cell in zip(self.kinds, self.cells, strict=True):
-            older, newer = newer, cell((older, newer), rows[kind])
+            if self.fast:
+                older, newer = newer, batched.forward(cell, [older, newer], weights[kind])
+            else:
+                older, newer = newer, cell((older, newer), rows[kind])
         return classified(self.classifier, newer)
 
     def child(self, tokens: Iterable[int]) -> CellChild:
