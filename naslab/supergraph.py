@@ -116,8 +116,8 @@ class ConvNet(nn.Module):
     search (False, True). States that leave a cell are concatenated, each read through its own block of weights. An op
     has its weights on an edge; the ENAS authors' code has a second copy of them for the second of a node's pairs.
 
-    `fast` runs every op, chosen or not, by way of `batched`, which computes the same; it is for DARTS' search, and likes
-    a model and images in `torch.channels_last` memory.
+    `fast` runs every op, chosen or not, by way of `batched`, which computes the same; it is for DARTS' search. Model
+    and images want `torch.channels_last` memory.
     """
 
     def __init__(
