@@ -15,9 +15,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from naslab import runs, spaces, view
+from naslab import genotypes, runs, spaces, view
 from naslab.controller import Controller
-from naslab.view import chart, graphs, layers, picture, plots
+from naslab.view import chart, graphs, grid, layers, picture, plots
 from naslab.view.canvas import beside
 
 torch.set_num_threads(1)
@@ -79,6 +79,7 @@ def all_pictures():
         "sandbox": view.policy_picture(repeats=20, updates=10),
         "decision": view.step_picture(CONTROLLER, MACRO, 6),
         "anchors": view.anchor_picture(CONTROLLER, MACRO, 0.5),
+        "paths": view.path_picture(CONTROLLER.space, [sample(CONTROLLER.space, k) for k in range(5)], MACRO),
         "images": view.images(rng.random((3, 1, 8, 8)), ["a", "b", "c"], **named),
     }
 
@@ -183,6 +184,11 @@ def test_text_is_readable_on_everything_it_is_written_on():
             assert ratio(text, ground) >= 4.5, (text, ground)
 
 
+def test_numbers_of_steps_are_readable_on_every_shade():
+    assert grid._shade(0) == "#FFFFFF" and grid._shade(1) == picture.SKY
+    assert all(ratio(picture.INK, grid._shade(k / 20)) >= 4.5 for k in range(21))
+
+
 def test_texts_in_pictures_use_no_other_colours(pictures):
     for name, p in pictures.items():
         for text in ET.fromstring(p.svg).iter(f"{SVG}text"):
@@ -205,7 +211,7 @@ def test_every_picture_has_an_opaque_ground(pictures):
 
 
 def test_series_differ_by_more_than_colour():
-    for signals in (plots._COLORS, plots._MARKERS, plots._LINES, plots._HATCHES, layers._ARCS):
+    for signals in (plots._COLORS, plots._MARKERS, plots._LINES, plots._HATCHES, layers.ARCS):
         assert len(set(signals)) == len(signals) == 6
     for signals in zip(*chart._LOOKS, strict=True):
         assert len(set(signals)) == 3
@@ -339,6 +345,25 @@ def test_arcs_of_a_crowded_network_stay_inside_and_apart():
     assert len(ends) == 66
     for x, _, bend, *_ in ends:
         assert 0 < x + 0.75 * (bend - x) < width
+
+
+def test_the_published_enas_networks_are_drawn():
+    space, tokens = genotypes.read_enas_micro(genotypes.ENAS_MICRO)
+    micro = view.architecture(space, tokens)
+    assert "reduce node 2 = sep_conv_3x3(1) + sep_conv_3x3(1)" in micro.alt  # a pair taken twice is two arrows
+    assert (
+        "normal output from nodes 2, 3, 4, 5, 6; " in micro.alt and "reduce output from nodes 2, 4, 5, 6." in micro.alt
+    )
+    assert len(edges(micro)) == 2 * 10 + 5 + 4
+    for text, out in ((genotypes.ENAS_RNN, "7, 8"), (genotypes.ENAS_RNN_OLDER, "4, 5, 8, 10, 11, 12")):
+        space, tokens = genotypes.read_enas_rnn(text)
+        cell = view.architecture(space, tokens)
+        assert f"recurrent output from nodes {out}." in cell.alt
+        assert len(edges(cell)) == space.nodes + len(out.split(", "))
+    space, tokens = genotypes.read_enas_macro(genotypes.ENAS_MACRO)
+    assert len(edges(view.architecture(space, tokens))) == 25 + sum(
+        t for d, t in zip(space.decisions, tokens, strict=True) if d.kind == "skip"
+    )
 
 
 def test_pictures_beside_each_other():

@@ -8,6 +8,7 @@ from naslab.view.anchors import anchor_map, anchor_picture, skip_probabilities
 from naslab.view.assembler import tree_assembler
 from naslab.view.explorer import string_explorer
 from naslab.view.graphs import architecture
+from naslab.view.paths import path_explorer, path_picture
 from naslab.view.picture import Picture
 from naslab.view.plots import bars, curves, heatmap, histogram, images, points
 from naslab.view.sandbox import policy_picture, policy_sandbox
@@ -25,6 +26,8 @@ __all__ = [
     "heatmap",
     "histogram",
     "images",
+    "path_explorer",
+    "path_picture",
     "points",
     "policy_picture",
     "policy_sandbox",

@@ -40,7 +40,7 @@ class Choices:
     @property
     def tokens(self) -> Tokens:
         here = self._controls
-        return tuple(here[d.name].value if d.name in here else 0 for d in self._space.decisions)
+        return tuple(int(here[d.name].value) if d.name in here else 0 for d in self._space.decisions)
 
     @tokens.setter
     def tokens(self, tokens: Iterable[int]) -> None:

@@ -14,7 +14,7 @@ from naslab.view.picture import BLACK, BLUE, FAINT, GREEN, INK, ORANGE, PURPLE, 
 NODE, INPUT, OUTPUT, SPARE = TINTS
 UNKNOWN = "?"  # in the place of what is not decided yet
 
-_ARCS = (BLUE, VERMILLION, GREEN, PURPLE, BLACK, ORANGE)
+ARCS = (BLUE, VERMILLION, GREEN, PURPLE, BLACK, ORANGE)
 _HEIGHT, _PITCH, _MARGIN = 30, 50, 14
 
 
@@ -120,7 +120,7 @@ def _column(
         x, out = (right, 1) if on_the_right else (left, -1)
         start, end, bend = start + 6, end - 6, x + out * _bend(e.target - e.source)
         path = f"M{x:g} {start:g}C{bend:g} {start:g} {bend:g} {end:g} {x + 7 * out:g} {end:g}"
-        color = FAINT if e.dash == DOTTED else _ARCS[e.source // 2 % len(_ARCS)]
+        color = FAINT if e.dash == DOTTED else ARCS[e.source // 2 % len(ARCS)]
         pieces.append(arrow(path, (x, end), "left" if on_the_right else "right", color, e.dash))
     for row, y in zip(rows, middle, strict=True):
         top = y - _HEIGHT / 2
