@@ -8,6 +8,7 @@ What CPUs are slow at is rewritten. A convolution of dilation 2 is an undilated 
 every second pixel makes; the weight gradient of a filter wider than 3 is put together from columns of 3.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from naslab.mixed_op import MixedCell, Parts
+from naslab.mixed_op import MixedCell, MixedRecurrentCell, Parts
+from naslab.ops import ACTIVATIONS, highway
 from naslab.spaces import NONE
 
 WIDEST = 3  # the columns of a depthwise filter whose weight gradient is fast
@@ -70,26 +72,28 @@ def normalised(x: Tensor, scale: Tensor | None = None) -> Tensor:
     return F.batch_norm(x, None, None, scale, training=True)
 
 
-def forward(cell: MixedCell, inputs: list[Parts], table: Tensor) -> Parts:
-    """`cell(inputs, rows)` for the table that the rows stand for; every state leaves that may."""
-    space, c = cell.space, cell.channels
-    states = [module(parts) for module, parts in zip(cell.preprocess, inputs, strict=True)]
-    end = space.inputs + space.nodes
-    coming: Tensor | None = None  # what the nodes that are not complete have got so far, (B, nodes * C, H, W)
-    for source in range(end - 1):
-        if coming is not None and source >= space.inputs:
-            states.append(coming[:, :c])
-            coming = coming[:, c:]
-        edges = [space.edges.index((source, target)) for target in range(max(source + 1, space.inputs), end)]
-        sent = leave(cell, states[source], edges, table)
-        coming = sent if coming is None else coming + sent
-    assert coming is not None
-    states.append(coming)
-    kept = range(space.nodes - 1 if space.output == "last" else 0, space.nodes)
-    return [(k, 1.0, states[space.inputs + k]) for k in kept]
+class BatchedCell(MixedCell):
+    """A `MixedCell` that takes its table (edges, ops) instead of rows; every state leaves that may."""
+
+    def forward(self, inputs: Sequence[Parts], table: Tensor) -> Parts:  # type: ignore[override]
+        space, c = self.space, self.channels
+        states = [module(parts) for module, parts in zip(self.preprocess, inputs, strict=True)]
+        end = space.inputs + space.nodes
+        coming: Tensor | None = None  # what the nodes that are not complete have got so far, (B, nodes * C, H, W)
+        for source in range(end - 1):
+            if coming is not None and source >= space.inputs:
+                states.append(coming[:, :c])
+                coming = coming[:, c:]
+            edges = [space.edges.index((source, target)) for target in range(max(source + 1, space.inputs), end)]
+            sent = leave(self, states[source], edges, table)
+            coming = sent if coming is None else coming + sent
+        assert coming is not None
+        states.append(coming)
+        kept = range(space.nodes - 1 if space.output == "last" else 0, space.nodes)
+        return [(k, 1.0, states[space.inputs + k]) for k in kept]
 
 
-def leave(cell: MixedCell, x: Tensor, edges: list[int], table: Tensor) -> Tensor:
+def leave(cell: BatchedCell, x: Tensor, edges: list[int], table: Tensor) -> Tensor:
     """What a state x (B, C, H, W) sends along its edges, side by side in depth: (B, edges * C, H', W')."""
     mixed: list[Any] = [cell.edges[e] for e in edges]
     n, c, stride = len(edges), x.shape[1], mixed[0].stride
@@ -148,3 +152,28 @@ def added(maps: list[Tensor]) -> Tensor:
     for x in maps[1:]:
         maps[0].add_(x)
     return maps[0]
+
+
+class BatchedRecurrentCell(MixedRecurrentCell):
+    """A `MixedRecurrentCell` of one matrix for each node that takes its table (edges, ops) instead of rows.
+
+    All sources and functions of a node are one operation; every node leaves.
+    """
+
+    def forward(  # type: ignore[override]
+        self, x: Tensor, state: tuple[Tensor, Tensor], table: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        h, c = state
+        assert self.first is not None
+        states = [self.normalise(highway(h, self.first(torch.cat([x, h], dim=-1)), torch.tanh))]
+        functions = [(k, ACTIVATIONS[op]) for k, op in enumerate(self.space.ops) if op != NONE]
+        row = 0
+        for node in range(1, 1 + self.space.nodes):
+            sources = torch.stack(states)  # (node, B, units)
+            gate, candidate = self.weights[f"{node}"](sources).chunk(2, dim=-1)
+            weights = table[row : row + node, :, None, None]  # (node, ops, 1, 1)
+            row += node
+            mixed = torch.stack([weights[:, k] * f(candidate) for k, f in functions]).sum(0)  # (node, B, units)
+            kept = torch.stack([weights[:, k] for k, _ in functions]).sum(0) * sources
+            states.append(self.normalise((kept + torch.sigmoid(gate) * (mixed - kept)).sum(0)))
+        return torch.stack(states[1:]).mean(0), c

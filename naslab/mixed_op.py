@@ -7,6 +7,7 @@ Sources: Pham et al. 2018, section 2 (shared weights, loose ends, highway); Liu 
 """
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Literal
 
 import torch
@@ -193,11 +194,13 @@ class MixedRecurrentCell(nn.Module):
     - "source": one for each node and source, and state 0 is the pair (x_t, h_(t-1)) itself (Pham et al. 2018, 2.1);
     - "op": one for each node and function, and state 0 is made by a tanh (the ENAS authors' later code);
     - "node": one for each node, and state 0 is made by a tanh (the DARTS authors' code).
+
+    With `norm` a batch norm without affine follows state 0, if it is made, and every node, as in DARTS' search.
     """
 
-    def __init__(self, space: CellSpace, units: int, matrices: Matrices) -> None:
+    def __init__(self, space: CellSpace, units: int, matrices: Matrices, norm: bool = False) -> None:
         super().__init__()
-        self.space, self.matrices = space, matrices
+        self.space, self.matrices, self.norm = space, matrices, norm
         self.first = nn.Linear(2 * units, 2 * units, bias=False) if matrices != "source" else None
         self.weights = nn.ModuleDict()
         for source, target in space.edges:
@@ -210,24 +213,27 @@ class MixedRecurrentCell(nn.Module):
         """The name of the matrix that an edge with this op reads through."""
         return f"{target}" + {"source": f"_{source}", "op": f"_{op}", "node": ""}[self.matrices]
 
+    def normalise(self, state: Tensor) -> Tensor:
+        return F.batch_norm(state, None, None, training=True) if self.norm else state
+
     def forward(self, x: Tensor, state: tuple[Tensor, Tensor], rows: Sequence[Terms]) -> tuple[Tensor, Tensor]:
         h, c = state
         pair = torch.cat([x, h], dim=-1)  # (B, 2 units)
-        states = [h if self.first is None else highway(h, self.first(pair), torch.tanh)]
-        for (source, target), terms in zip(self.space.edges, rows, strict=True):
-            reads = pair if self.first is None and source == 0 else states[source]
-            read: dict[str, Tensor] = {}
-            for k, weight in terms:
-                op = self.space.ops[k]
-                if op == NONE:
-                    continue
-                if (key := self.key(source, target, op)) not in read:
-                    read[key] = self.weights[key](reads)  # (B, 2 units)
-                carried = scaled(weight, highway(states[source], read[key], ACTIVATIONS[op]))
-                if target == len(states):
-                    states.append(carried)
-                else:
-                    states[target] = states[target] + carried
+        states = [h if self.first is None else self.normalise(highway(h, self.first(pair), torch.tanh))]
+        of_edges = zip(self.space.edges, rows, strict=True)
+        for node in range(1, 1 + self.space.nodes):
+            carried: list[Tensor] = []
+            for (source, target), terms in islice(of_edges, node):
+                reads = pair if self.first is None and source == 0 else states[source]
+                read: dict[str, Tensor] = {}
+                for k, weight in terms:
+                    op = self.space.ops[k]
+                    if op == NONE:
+                        continue
+                    if (key := self.key(source, target, op)) not in read:
+                        read[key] = self.weights[key](reads)  # (B, 2 units)
+                    carried.append(scaled(weight, highway(states[source], read[key], ACTIVATIONS[op])))
+            states.append(self.normalise(sum(carried[1:], start=carried[0])))
         ends = leaving(self.space, rows)
         total = sum((w for _, w in ends), start=0.0)
         return sum((scaled(w, states[1 + k]) for k, w in ends), start=torch.zeros_like(h)) / total, c

@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from naslab import batched, checks
+from naslab import checks
+from naslab.batched import BatchedCell, BatchedRecurrentCell
 from naslab.child import (
     BenchChild,
     CellChild,
@@ -146,7 +147,8 @@ class ConvNet(nn.Module):
         for kind, c, reduced in skeleton(cells, channels):
             older_to_c = (ProjectedReduction if reduced else Projection)(*older, c, affine)
             preprocess = (older_to_c, Projection(*newer, c, affine))
-            self.cells.append(MixedCell(space, c, 2 if kind == "reduce" else 1, preprocess, affine, pool_norm))
+            stride = 2 if kind == "reduce" else 1
+            self.cells.append((BatchedCell if fast else MixedCell)(space, c, stride, preprocess, affine, pool_norm))
             self.kinds.append(kind)
             older, newer = newer, (space.nodes, c)
         self.classifier = BlockConv(*newer, classes, bias=True)  # linear: it reads averages
@@ -157,12 +159,8 @@ class ConvNet(nn.Module):
         rows = cell_rows(self.space, weights)
         older: Parts = [(0, 1.0, self.stem(x))]
         newer = older
-        cell: Any
         for kind, cell in zip(self.kinds, self.cells, strict=True):
-            if self.fast:
-                older, newer = newer, batched.forward(cell, [older, newer], weights[kind])
-            else:
-                older, newer = newer, cell((older, newer), rows[kind])
+            older, newer = newer, cell((older, newer), weights[kind] if self.fast else rows[kind])
         return classified(self.classifier, newer)
 
     def child(self, tokens: Iterable[int]) -> CellChild:
@@ -241,7 +239,8 @@ class BenchNet(nn.Module):
 class RecurrentNet(nn.Module):
     """The language model of `child.RecurrentChild` whose cells have every function on every edge.
 
-    `matrices` says which edges share a matrix: see `mixed_op.MixedRecurrentCell`.
+    `matrices` says which edges share a matrix, `norm` whether nodes are normalised: see `mixed_op.MixedRecurrentCell`.
+    `fast`, for "node" matrices, runs every function, chosen or not, by way of `batched`, which computes the same.
     """
 
     def __init__(
@@ -252,17 +251,26 @@ class RecurrentNet(nn.Module):
         layers: int = 1,
         dropout: float = 0.0,
         matrices: Matrices = "source",
+        norm: bool = False,
+        fast: bool = False,
     ) -> None:
         super().__init__()
         check_recurrent(space, matrices)
+        if fast and (matrices != "node" or space.output != "all"):
+            raise ValueError(
+                f"fast: got True with matrices {matrices!r}, output {space.output!r}; expected 'node', 'all'"
+            )
+        self.fast = fast
         self.space, self.matrices = space, matrices
         self.size: dict[str, Any] = {"vocabulary": vocabulary, "units": units, "layers": layers, "dropout": dropout}
-        self.model = RecurrentChild(lambda n: MixedRecurrentCell(space, n, matrices), **self.size)
+        cell = BatchedRecurrentCell if fast else MixedRecurrentCell
+        self.model = RecurrentChild(lambda n: cell(space, n, matrices, norm), **self.size)
 
     def forward(self, x: Tensor, weights: Weights, state: list[State] | None = None) -> tuple[Tensor, list[State]]:
         """Tokens (T, B) int64 and each layer's (h, c) -> logits (T, B, vocabulary) and new states."""
         (rows,) = cell_rows(self.space, weights).values()
-        return self.model(x, state, rows)
+        (table,) = weights.values()
+        return self.model(x, state, table if self.fast else rows)
 
     def child(self, tokens: Iterable[int]) -> RecurrentChild:
         """The architecture built alone, with a copy of the shared weights."""
