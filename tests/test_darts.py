@@ -1,0 +1,240 @@
+"""The gradient of alpha against autograd and closed forms, and the search against a literal rewriting."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from naslab import data, runs, spaces, steps
+from naslab.evaluate import ImageObjective, TextObjective
+from naslab.search import darts
+from naslab.supergraph import ConvNet, RecurrentNet
+
+SMOOTH = spaces.CellSpace(("recurrent",), 3, 1, ("none", "tanh", "sigmoid", "identity"), 1)
+
+
+def smooth():
+    """A network without kinks: loss(alpha, batch), loss(w, alpha, batch), w, alpha, all in float64."""
+    torch.manual_seed(0)
+    model = RecurrentNet(SMOOTH, 7, 5, matrices="node").double()
+    names, w = zip(*model.named_parameters(), strict=True)
+    alpha = {"recurrent": torch.randn(SMOOTH.tables["recurrent"]).double().requires_grad_()}
+    batches = {split: torch.randint(0, 7, (2, 4, 3)) for split in ("train", "valid")}
+
+    def at(w, alpha, split):
+        x, y = batches[split]
+        logits, _ = torch.func.functional_call(model, dict(zip(names, w, strict=True)), (x, darts.relax(alpha)))
+        return F.cross_entropy(logits.flatten(0, 1), y.flatten())
+
+    def loss(alpha, split):
+        x, y = batches[split]
+        return F.cross_entropy(model(x, darts.relax(alpha))[0].flatten(0, 1), y.flatten())
+
+    return loss, at, list(w), alpha
+
+
+def relative(found, expected):
+    return max(((found[t] - expected[t]).norm() / expected[t].norm()).item() for t in expected)
+
+
+@pytest.mark.parametrize("pushed", [False, True], ids=["plain", "momentum and decay"])
+def test_alpha_gradient_is_that_of_autograd_through_the_virtual_step(pushed):
+    loss, at, w, alpha = smooth()
+    push = [torch.randn_like(p) / 10 for p in w] if pushed else None
+    before = [p.detach().clone() for p in w]
+    exact = darts.exact_alpha_gradient(at, w, alpha, "train", "valid", 0.1, push)
+    found = darts.alpha_gradient(loss, w, alpha, "train", "valid", 0.1, radius=1e-4, push=push)
+    first = darts.alpha_gradient(loss, w, alpha, "train", "valid", 0.0)
+    assert relative(found, exact) < 1e-8
+    assert relative(first, exact) > 1e-3, "the second term is there to be seen"
+    assert all(map(torch.equal, w, before)), "w is put back, bit for bit"
+
+
+def test_the_exact_gradient_is_that_of_central_differences():
+    """The function alpha -> L_valid(w - xi dL_train/dw, alpha), entry by entry."""
+    _, at, w, alpha = smooth()
+
+    def ahead(table):
+        moved = {"recurrent": table}
+        g = torch.autograd.grad(at(w, moved, "train"), w)
+        return at([p - 0.1 * q for p, q in zip(w, g, strict=True)], moved, "valid").item()
+
+    exact = darts.exact_alpha_gradient(at, w, alpha, "train", "valid", 0.1)["recurrent"]
+    for i, k in [(0, 1), (2, 0), (5, 3)]:
+        h = torch.zeros_like(exact)
+        h[i, k] = 1e-5
+        a = alpha["recurrent"].detach()
+        assert math.isclose((ahead(a + h) - ahead(a - h)) / 2e-5, exact[i, k].item(), rel_tol=1e-5)
+
+
+def test_first_order_is_plain_autograd():
+    loss, _, w, alpha = smooth()
+    found = darts.alpha_gradient(loss, w, alpha, "train", "valid", 0.0)["recurrent"]
+    (plain,) = torch.autograd.grad(loss(alpha, "valid"), [alpha["recurrent"]])
+    assert torch.equal(found, plain)
+
+
+def test_the_error_falls_with_the_square_of_epsilon():
+    loss, at, w, alpha = smooth()
+    exact = darts.exact_alpha_gradient(at, w, alpha, "train", "valid", 0.1)
+    errors = [
+        relative(darts.alpha_gradient(loss, w, alpha, "train", "valid", 0.1, radius), exact) for radius in (1e-1, 1e-2)
+    ]
+    assert 80 < errors[0] / errors[1] < 120
+
+
+@pytest.mark.parametrize(("xi", "end"), [(0.0, (2.0, 2.0)), (0.5, (1.0, 1.0))])
+def test_toy_problem_of_figure_2(xi, end):
+    a, w = torch.tensor(2.0, dtype=torch.float64), torch.tensor(-2.0, dtype=torch.float64)
+    a.requires_grad_(), w.requires_grad_()
+
+    def loss(alpha, split):
+        a = alpha["a"]
+        return a * w - 2 * a + 1 if split == "valid" else w**2 - 2 * a * w + a**2
+
+    for _ in range(2000):
+        g = darts.alpha_gradient(loss, [w], {"a": a}, "train", "valid", xi)["a"]
+        with torch.no_grad():
+            a -= 0.05 * g
+        (g,) = torch.autograd.grad(loss({"a": a}, "train"), [w])
+        with torch.no_grad():
+            w -= 0.05 * g
+    assert (a.item(), w.item()) == pytest.approx(end, abs=1e-9)
+
+
+# The search
+
+IMAGES = ImageObjective(data.digits().head(48, 48, 10), 12)
+TEXT = TextObjective(data.TextTask("abc", tuple("abcd"), *(torch.arange(n) * 7 % 4 for n in (400, 200, 50))), 5, 6)
+CONV, TEXTS = spaces.darts_conv(2), spaces.darts_rnn(2)
+
+
+def images(seed=0):
+    with runs.seeded(seed):
+        return CONV, ConvNet(CONV, 2, 3, in_channels=1, affine=False, pool_norm=True), IMAGES
+
+
+def texts(seed=0):
+    with runs.seeded(seed):
+        return TEXTS, RecurrentNet(TEXTS, 4, 5, dropout=0.3, matrices="node", norm=True, fast=True), TEXT
+
+
+CONFIGS = {
+    "first": darts.Config(2, xi=0.0, alpha_lr=0.1),
+    "second": darts.Config(2, alpha_lr=0.1),
+    "pushed": darts.Config(2, momentum_ahead=True, alpha_lr=0.1),
+    "text": darts.Config(1, lr=1.0, lr_min=1.0, momentum=0.0, clip=0.25, alpha_lr=0.1),
+}
+
+
+def run(name, after=None, stop=None):
+    """A search from the start, or after a step, in objects of its own; what it leaves."""
+    space, model, objective = texts() if name == "text" else images()
+    alpha, found = darts.start(space), []
+    for step in darts.search(space, model, objective, alpha, CONFIGS[name], torch.Generator(), after):
+        found.append(step)
+        if stop is not None and step.index == stop:
+            break
+    return found, model, alpha
+
+
+def same(one, other):
+    (a, model_a, alpha_a), (b, model_b, alpha_b) = one, other
+    assert all(torch.equal(alpha_a[t], alpha_b[t]) for t in alpha_a)
+    assert all(map(torch.equal, model_a.state_dict().values(), model_b.state_dict().values()))
+    assert (a[-1].index, a[-1].children, a[-1].rewards) == (b[-1].index, b[-1].children, b[-1].rewards)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_resumed_after_any_step_as_if_never_stopped(name):
+    whole = run(name)
+    last = whole[0][-1].index
+    for stop in {0, last // 3, last // 2, last - 1}:
+        same(run(name, after=run(name, stop=stop)[0][-1]), whole)
+
+
+def test_resumed_from_a_file(tmp_path):
+    whole = run("second")
+    space, model, objective = images()
+    search = darts.search(space, model, objective, darts.start(space), CONFIGS["second"], torch.Generator())
+    for step in steps.tee(search, steps.checkpoint(tmp_path / "search.pt")):
+        if step.index == 3:
+            break
+    saved = steps.resume(tmp_path / "search.pt")
+    assert saved.index == 3 and set(saved.state["alpha"]) == {"normal", "reduce"}
+    same(run("second", after=saved), whole)
+
+
+@pytest.mark.parametrize("name", ["first", "second", "pushed"])
+def test_the_search_is_algorithm_1(name):
+    """Written out again: Adam on alpha with a gradient made here, then SGD on w."""
+    config = CONFIGS[name]
+    space, model, objective = images()
+    w, alpha = list(model.parameters()), darts.start(space)
+    sgd = torch.optim.SGD(w, config.lr, 0.9, weight_decay=3e-4)
+    adam = torch.optim.Adam(alpha.values(), 0.1, (0.5, 0.999), weight_decay=1e-3)
+
+    def loss(split, index):
+        x, y = objective.batch(split, index)
+        return F.cross_entropy(model(x, {t: a.softmax(-1) for t, a in alpha.items()}), y)
+
+    tables = list(alpha.values())
+    for index in range(8):
+        lr = 0.001 + 0.024 * (1 + math.cos(math.pi * index / 8)) / 2
+        if name == "first":
+            g_alpha = torch.autograd.grad(loss("valid", index), tables)
+        else:
+            here = [p.detach().clone() for p in w]
+            g = torch.autograd.grad(loss("train", index), w)
+            for p, q in zip(w, g, strict=True):
+                if name == "pushed":
+                    q = q + 3e-4 * p.detach() + 0.9 * sgd.state[p].get("momentum_buffer", torch.zeros_like(p))
+                p.data -= lr * q
+            *g_w, g_normal, g_reduce = torch.autograd.grad(loss("valid", index), [*w, *tables])
+            eps = 0.01 / torch.cat([q.flatten() for q in g_w]).norm()
+            sides = []
+            for sign in (1, -1):
+                for p, start, q in zip(w, here, g_w, strict=True):
+                    p.data = start + sign * eps * q
+                sides.append(torch.autograd.grad(loss("train", index), tables))
+            for p, start in zip(w, here, strict=True):
+                p.data = start
+            g_alpha = [
+                q - lr * (up - down) / (2 * eps) for q, up, down in zip((g_normal, g_reduce), *sides, strict=True)
+            ]
+        for a, q in zip(tables, g_alpha, strict=True):
+            a.grad = q
+        adam.step()
+        sgd.param_groups[0]["lr"] = lr
+        for p, q in zip(w, torch.autograd.grad(loss("train", index), w), strict=True):
+            p.grad = q
+        torch.nn.utils.clip_grad_norm_(w, 5.0)
+        sgd.step()
+    _, found, found_alpha = run(name)
+    for t, a in alpha.items():
+        assert torch.allclose(found_alpha[t], a, atol=1e-4) and a.abs().max() > 0.1
+    for p, q in zip(found.parameters(), w, strict=True):
+        assert torch.allclose(p, q, atol=1e-3)
+
+
+def test_what_nobody_reads_is_not_computed():
+    space, model, objective = images()
+    alpha = darts.start(space)
+    g = darts.alpha_gradient(
+        lambda alpha, split: objective.loss(model, darts.relax(alpha), objective.batch(split, 0))[0],
+        list(model.parameters()), alpha, "train", "valid", 0.0,
+    )  # fmt: skip
+    assert all(p.grad is None for p in model.parameters()) and all(a.grad is None for a in alpha.values())
+    assert g["normal"].abs().sum() > 0
+
+
+def test_divergence_and_bad_settings():
+    space, model, objective = images()
+    with torch.no_grad():
+        next(model.parameters()).fill_(math.nan)
+    with pytest.raises(FloatingPointError, match="step 0"):
+        next(darts.search(space, model, objective, darts.start(space), CONFIGS["first"], torch.Generator()))
+    for bad in ({"epochs": -1}, {"xi": -0.1}, {"radius": 0.0}, {"lr": 0.0}, {"alpha_lr": math.inf}):
+        with pytest.raises(ValueError, match=next(iter(bad))):
+            darts.Config(**bad)
