@@ -9,13 +9,17 @@ spaces     which decisions describe an architecture, and which weights they stan
 genotypes  the text forms in which papers publish architectures
 ops        what an edge, a layer or a node may compute
 child      one architecture built alone
+mixed_op   every op at once: what stands on an edge, in a cell and before a cell of a supergraph
+batched    the same cells evaluated state by state: faster where every op runs
+supergraph one network for a whole space, whose weights all architectures share
 evaluate   train a child, measure it, turn tokens into a reward
 controller the recurrent network that writes strings
 parallel   children in processes of their own
-search     random search, evolution, Q-learning, REINFORCE: each one `search`, a generator of steps
+search     random search, evolution, Q-learning, REINFORCE, ENAS, DARTS: each one `search`, a generator of steps
 steps      the stream of steps and its readers: progress, log, checkpoint
 tables     every architecture's accuracy, where a benchmark knows it
 data       images and text, offline
+schedules  learning rates over time
 checks     what is passed in
 runs       parameters and profile, device, seeds, safe files
 view       drawings, plots, widgets
