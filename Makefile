@@ -2,6 +2,7 @@
 #
 #   make run          every notebook headless into build/      PROFILE=full DEVICE=cuda ONLY=03 TIME_FACTOR=4 RECORD=1
 #   make test         lint, unit tests, nbval, papermill, browser, Binder      ARGS="-m 'not slow'"
+#                     two tests side by side, JOBS=1 one by one; `make run` has one notebook at a time, JOBS=2 two
 #   make lab          JupyterLab at lesson 00
 #   make regenerate   re-executes the notebooks in place                       ONLY=03
 #   make lint         ruff, import-linter, mypy
@@ -32,10 +33,10 @@ export TIME_FACTOR
 
 run: $(VENV)/ready
 	@$(BIN)/python tools/run_notebooks.py --profile $(PROFILE) $(if $(DEVICE),--device $(DEVICE)) \
-	    $(if $(ONLY),--only $(ONLY)) $(if $(RECORD),--record)
+	    $(if $(ONLY),--only $(ONLY)) $(if $(RECORD),--record) $(if $(JOBS),--jobs $(JOBS))
 
 test: $(VENV)/ready-test
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(or $(JOBS),2) --dist loadscope --no-loadscope-reorder $(ARGS)
 
 lab: $(VENV)/ready
 	@$(BIN)/python -m jupyterlab $(LAB)

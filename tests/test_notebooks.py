@@ -3,8 +3,12 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -151,10 +155,10 @@ def test_pictures_without_words_are_found() -> None:
 
 @pytest.mark.slow
 @each_notebook
-def test_papermill_runs_the_lesson_within_its_limits(path: Path, measured: list[Outcome]) -> None:
+def test_papermill_runs_the_lesson_within_its_limits(path: Path, measured: Callable[[Outcome], None]) -> None:
     factor = float(os.environ.get("TIME_FACTOR", "1"))
     outcome = run_notebooks.run(path, ROOT / "build", {"profile": "quick"}, **run_notebooks.limits("quick", factor))
-    measured.append(outcome)
+    measured(outcome)
     assert outcome.failure is None
 
 
@@ -222,6 +226,53 @@ def test_one_failure_does_not_stop_the_others(mixed: tuple[subprocess.CompletedP
     assert not list((root / "notebooks").glob("*.log"))
 
 
+@pytest.mark.slow
+def test_two_jobs_run_side_by_side_and_are_listed_in_order(tmp_path: Path) -> None:
+    meet = "open({!r}, 'w').close()\nimport os, time\n"
+    meet += "for _ in range(300): time.sleep(0.1 * (not os.path.exists({!r})))\nassert os.path.exists({!r})"
+    a, b = meet.format("a", "b", "b"), meet.format("b", "a", "a")
+    course(tmp_path / "notebooks", a=[a, "import time; time.sleep(2)"], b=[b], c=["raise ValueError('no such op')"])
+    done = tool("run_notebooks.py", "--folder", tmp_path / "notebooks", "--out", tmp_path / "build", "--jobs", "2")
+    assert [line.split()[0] for line in done.stdout.splitlines()[:4]] == ["notebook", "a", "b", "c"], done.stdout
+    assert [line.split()[-1] for line in done.stdout.splitlines()[1:4]] == ["ok", "ok", "op"]
+    assert done.returncode == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT to one process")
+def test_an_interrupt_ends_the_notebooks_that_run_and_begins_no_other(tmp_path: Path) -> None:
+    hang = "import os, time\nopen(f'{name}.part', 'w').write(str(os.getpid()))\nos.rename(f'{name}.part', name)\n"
+    sources = {name: [f"name = {name!r}\n{hang}time.sleep(60)"] for name in "abc"}
+    folder = course(tmp_path / "notebooks", **sources)
+    arguments = ["--folder", folder, "--out", tmp_path / "build", "--jobs", "2"]
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "tools" / "run_notebooks.py", *arguments], start_new_session=True
+    )
+    try:
+        for name in "ab":
+            while not (folder / name).exists():
+                assert process.poll() is None
+                time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
+    finally:
+        process.kill()
+        process.wait()
+    for name in "ab":
+        kernel = int((folder / name).read_text())
+        assert not psutil.pid_exists(kernel) or psutil.Process(kernel).status() == psutil.STATUS_ZOMBIE
+    assert not (tmp_path / "build" / "c.log").exists()
+
+
+@pytest.mark.parametrize("arguments", [["--jobs", "0"], ["--jobs", "2", "--record"]])
+def test_side_by_side_is_refused_where_it_cannot_be(
+    tmp_path: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run_notebooks.main(["--folder", str(course(tmp_path / "notebooks", a=[])), *arguments])
+    assert f"--jobs: got {arguments[1]}, allowed is" in capsys.readouterr().err
+
+
 def test_only_picks_a_notebook_and_a_wrong_one_is_refused(tmp_path: Path) -> None:
     folder = course(tmp_path / "notebooks", **{"00_start": [], "01_next": [], "03_last": []})
     assert [path.stem for path in run_notebooks.notebooks(folder, "03")] == ["03_last"]
@@ -252,6 +303,28 @@ def test_memory_of_the_kernel_and_its_children_counts(tmp_path: Path) -> None:
     outcome = run_notebooks.run(path, tmp_path / "out", {}, megabytes=300)
     assert outcome.failure is not None and re.fullmatch(r"needs \d+ MB, more than 300 MB", outcome.failure)
     assert 330 < outcome.peak_mb < 700
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere memory is the sum of rss")
+def test_memory_is_the_same_beside_others_and_counts_what_processes_share_once(tmp_path: Path) -> None:
+    path = tmp_path / "library.so"
+    path.write_bytes(b"x" * 100_000_000)
+    script = "import mmap, os, sys; file = mmap.mmap(os.open(sys.argv[1], os.O_RDONLY), 0, prot=mmap.PROT_READ)"
+    script += "; file.find(b'y'); own = b'x' * 200_000_000; child = os.fork(); child or file.find(b'y')"
+    script += "; os.write(1, b'%d\\n' % child); sys.stdin.read()"
+    with ExitStack() as stack:
+
+        def start() -> list[psutil.Process]:
+            pipe = subprocess.PIPE
+            process = psutil.Popen([sys.executable, "-S", "-c", script, path], stdin=pipe, stdout=pipe, text=True)
+            stack.callback(process.communicate)
+            return [process, psutil.Process(max(int(process.stdout.readline()) for _ in range(2)))]
+
+        family = start()
+        alone = run_notebooks.memory(family)
+        assert 300e6 < alone < 330e6
+        start()
+        assert run_notebooks.memory(family) == pytest.approx(alone, abs=1e6)
 
 
 # --- what was measured, in README and lessons

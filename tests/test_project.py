@@ -13,9 +13,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import binder_environment
+import nbformat
 import prerequisites
 import pytest
 import yaml
+from nbformat.v4 import new_code_cell, new_notebook
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -205,6 +207,34 @@ def test_make_run_passes_its_variables_through() -> None:
     assert " ".join(done.stdout.replace("\\\n", " ").split()).endswith(
         "tools/run_notebooks.py --profile full --device cuda --only 03 --record"
     )
+    done = run("make", "-n", "-o", ".venv/ready", "run", "VENV=.venv", "JOBS=3")
+    assert done.stdout.split()[-2:] == ["--jobs", "3"]
+
+
+@needs_make
+@pytest.mark.slow
+def test_make_test_gives_a_notebook_to_one_worker_and_shows_what_was_measured(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "conftest.py", tmp_path)
+    (tmp_path / "pytest.ini").write_text(
+        f"[pytest]\naddopts = --nbval --nbval-current-env -v\npythonpath = {ROOT}/tools"
+    )
+    cells = ["import os; pids = [os.getpid()]", *["pids.append(os.getpid())"] * 5, "assert len(pids) == 6"]
+    for name in ("a", "b"):
+        nbformat.write(new_notebook(cells=[new_code_cell(cell) for cell in cells]), tmp_path / f"{name}.ipynb")
+    for name in ("late", "early"):  # in a process each
+        outcome = f"Outcome('{name}', 'quick', 1, 2, None)"
+        test = f"from run_notebooks import Outcome\ndef test_it(measured): measured({outcome})"
+        (tmp_path / f"test_{name}.py").write_text(test)
+    command = run("make", "-n", "-o", ".venv/ready-test", "test", "VENV=.venv").stdout.split(" -m ")[-1]
+    outside = {name: "" for name in os.environ if name.startswith("PYTEST_")}
+    done = run(sys.executable, "-m", *command.split(), cwd=tmp_path, **outside)
+    assert done.returncode == 0 and "16 passed" in done.stdout, done.stdout + done.stderr
+    ran = re.findall(r"\[(gw\d)\] \[ *\d+%\] PASSED (\w)\W+ipynb::Cell (\d)", done.stdout)
+    assert {worker for worker, *_ in ran} == {"gw0", "gw1"}
+    for name in ("a", "b"):
+        assert [int(cell) for _, notebook, cell in ran if notebook == name] == list(range(7))
+    rows = [line.split() for line in done.stdout.splitlines() if line.endswith("  ok")]
+    assert rows == [["early", "1.0", "2", "ok"], ["late", "1.0", "2", "ok"]]
 
 
 SEARCH = """

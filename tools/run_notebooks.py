@@ -1,7 +1,8 @@
 """Executes the course headless and measures it: one papermill process per notebook, results in build/ and in a table.
 
 A notebook fails when a cell does, when its kernel dies, or when it exceeds its profile's limits. The others still run;
-the exit code tells. `--record` also writes what was measured into notebooks/measured.json, README and notebooks.
+the exit code tells. `--record` also writes what was measured into notebooks/measured.json, README and notebooks: of one
+notebook at a time, while `--jobs 2` runs two side by side.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -74,12 +77,24 @@ def progress(output: Path) -> tuple[int, str | None]:
 
 
 def memory(processes: Iterable[psutil.Process]) -> int:
-    """Bytes that the processes hold in RAM: a page that several share counts once where the system tells (Linux)."""
-    total = 0
+    """Bytes that the processes hold in RAM: a page that several share counts once (on Linux; elsewhere the sum of rss).
+
+    The pages of files count as in the process that has most of them. Pss would divide them by all who have torch in
+    memory, strangers included: a lesson seems 100 MB smaller beside two others.
+    """
+    own, files = 0, 0
     for process in processes:
         with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            total += getattr(process.memory_full_info(), "pss", 0) or process.memory_info().rss
-    return total
+            text = ""
+            with suppress(OSError):
+                text = "".join(Path(f"/proc/{process.pid}/{name}").read_text() for name in ("smaps_rollup", "status"))
+            found = dict(re.findall(r"^(Pss_Anon|Pss_Shmem|RssFile):\s+(\d+) kB", text, re.M))
+            if len(found) == 3:
+                own += 1024 * (int(found["Pss_Anon"]) + int(found["Pss_Shmem"]))
+                files = max(files, 1024 * int(found["RssFile"]))
+            else:
+                own += process.memory_info().rss
+    return own + files
 
 
 def watch(process: psutil.Popen, seconds: float | None, tick: Callable[[], None]) -> tuple[float, int, bool]:
@@ -179,21 +194,35 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ...; by default what each notebook says")
     parser.add_argument("--only", metavar="NN", help="number, or beginning of a notebook's name")
     parser.add_argument("--time-factor", type=float, default=os.environ.get("TIME_FACTOR", "1"))
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="run N notebooks side by side")
     parser.add_argument("--record", action="store_true", help="write the measurements into README and notebooks")
     parser.add_argument("--folder", type=Path, default=ROOT / "notebooks")
     parser.add_argument("--out", type=Path, default=ROOT / "build")
     args = parser.parse_args(argv)
 
+    if args.jobs < 1 or (args.record and args.jobs > 1):
+        parser.error(
+            f"--jobs: got {args.jobs}, allowed is 1 or more, with --record 1: neighbours make a notebook slower"
+        )
     try:
         paths = notebooks(args.folder, args.only)
     except ValueError as error:
         parser.error(str(error))
     parameters = {"profile": args.profile} | ({"device": args.device} if args.device else {})
-    outcomes = []
-    with tqdm(total=sum(len(code_cells(path)) for path in paths), unit="cell", disable=None) as bar:
-        for path in paths:
-            bar.set_description(path.stem)
-            outcomes.append(run(path, args.out, parameters, bar=bar, **limits(args.profile, args.time_factor)))
+
+    def execute(path: Path) -> Outcome:
+        bar.set_description(path.stem)
+        return run(path, args.out, parameters, bar=bar, **limits(args.profile, args.time_factor))
+
+    cells = sum(len(code_cells(path)) for path in paths)
+    with tqdm(total=cells, unit="cell", disable=None) as bar, ThreadPoolExecutor(args.jobs) as pool:
+        try:
+            outcomes = list(pool.map(execute, paths))  # in order
+        except KeyboardInterrupt:  # by now `map` has dropped what had not begun
+            for child in psutil.Process().children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    child.kill()
+            raise
     print(table(outcomes))
     report = json.dumps([asdict(outcome) for outcome in outcomes], indent=1)
     (args.out / "report.json").write_text(report + "\n", encoding="utf-8")
