@@ -348,6 +348,7 @@ class TextObjective:
     ) -> tuple[Tensor, list[child.State]]:
         """The cross-entropy () in nats per token from a hidden state, and the state after it, detached."""
         x, y = batch
+        state = state and [(h.to(x.device), c.to(x.device)) for h, c in state]  # from a file it comes to the CPU
         logits, state = model(x, weights, state)
         return F.cross_entropy(logits.flatten(0, 1), y.flatten()), [(h.detach(), c.detach()) for h, c in state]
 

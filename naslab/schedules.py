@@ -51,7 +51,7 @@ class Decay:
 
     def __post_init__(self) -> None:
         checks.positive(high=self.high, rate=self.rate)
-        checks.whole(0, start=self.start)
+        checks.whole(1, start=self.start)
 
     def __call__(self, epoch: float) -> float:
         return self.high * self.rate ** max(0, floor(epoch) + 1 - self.start)

@@ -6,10 +6,11 @@ from fake_device import fake_gpu
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
+from torch.distributions import Bernoulli, kl_divergence
 
 from naslab import controller as module
 from naslab import spaces
-from naslab.controller import Controller, moving_average, policy_loss
+from naslab.controller import Controller, anchor_points, moving_average, policy_loss, skip_divergence
 from naslab.runs import seeded
 
 SMALL = {  # every string can be written down
@@ -165,6 +166,40 @@ def test_the_gradient_of_the_loss_with_entropy_is_its_finite_difference(name, bo
         assert (sides[0] - sides[1]) / 2e-5 == pytest.approx((g @ flat(v)).item(), rel=1e-6, abs=1e-8)
 
 
+def skips(space):
+    return [k for k, d in enumerate(space.decisions) if d.kind == "skip"]
+
+
+@pytest.mark.parametrize("name", ["macro", "macro_12", "conv", "conv_6"])
+@pytest.mark.parametrize("rho", [0.4, 0.01, 0.9])
+def test_the_skip_divergence_is_the_mean_of_the_bits_divergences(name, rho):
+    model = make(SPACES[name])
+    tokens, log_p = model.draw(5, generator())
+    found = skip_divergence(model.space, log_p, rho)
+    trace, target = model.trace(tokens), Bernoulli(torch.tensor(rho, dtype=torch.float64))
+    wanted = [kl_divergence(Bernoulli(trace[k][:, 1]), target) for k in skips(model.space)]
+    torch.testing.assert_close(found, torch.stack(wanted).mean(0), rtol=1e-9, atol=1e-12)
+    assert found.shape == (5,) and (found > 0).all()
+    (found.sum() - torch.stack(wanted).mean(0).sum()).backward()
+    left = [p.grad.abs().max() for p in model.parameters() if p.grad is not None]
+    assert len(left) > 8 and max(left) < 1e-12  # of the gradient, which is the same
+
+
+def test_the_skip_divergence_by_hand():
+    log_p = [torch.zeros(1, 2), torch.zeros(1, 2), torch.tensor([[0.25, 0.75]]).log()]  # the ops' do not count
+    found = skip_divergence(spaces.MacroSpace(2, ("a", "b")), log_p, 0.4)
+    assert found.item() == pytest.approx(0.25 * math.log(0.25 / 0.6) + 0.75 * math.log(0.75 / 0.4))
+    log_p[2] = torch.tensor([[0.6, 0.4]]).log()
+    assert skip_divergence(spaces.MacroSpace(2, ("a", "b")), log_p, 0.4).item() == pytest.approx(0, abs=1e-7)
+
+
+@pytest.mark.parametrize("name", sorted(name for name in SPACES if not skips(SPACES[name])))
+def test_a_space_without_skips_has_no_divergence(name):
+    model = make(SPACES[name])
+    found = skip_divergence(model.space, model.draw(3, generator())[1], 0.4)
+    assert found.tolist() == [0, 0, 0] and found.dtype == torch.float64
+
+
 def test_a_moving_average_starts_at_its_first_value():
     assert moving_average(None, 3.0, 0.9) == 3.0
     assert moving_average(3.0, 1.0, 0.75) == 2.5
@@ -183,6 +218,43 @@ def test_scoring_sampled_strings_gives_what_sampling_gave(name):
     assert torch.equal(again[0], log_prob) and torch.equal(again[1], entropy)
     for k in range(5):  # nor does a string depend on what is scored beside it
         torch.testing.assert_close(torch.cat(model.score(tokens[k : k + 1])), torch.stack([log_prob[k], entropy[k]]))
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_drawing_then_summing_is_sampling(name):
+    model = make(SPACES[name])
+    tokens, log_p = model.draw(5, generator(1))
+    sampled = model(5, generator(1))
+    assert all(map(torch.equal, (tokens, *model.summed(tokens, log_p)), sampled))
+    assert [q.shape for q in log_p] == [(5, len(d.options)) for d in model.space.decisions]
+    assert all(torch.equal(q.exp(), p) for q, p in zip(log_p, model.trace(tokens), strict=True))
+    product = torch.stack([p[range(5), t] for p, t in zip(model.trace(tokens), tokens.T, strict=True)]).prod(0)
+    torch.testing.assert_close(sampled[1].exp(), product, rtol=1e-9, atol=0)
+
+
+def test_anchor_points_are_the_steps_of_the_lstm():
+    points = [[d.name for d in point] for point in anchor_points(spaces.MacroSpace(4))]
+    assert points == [
+        ["0.op"],
+        ["1.op"],
+        ["1.skip.0"],
+        ["2.op"],
+        ["2.skip.0", "2.skip.1"],
+        ["3.op"],
+        ["3.skip.0", "3.skip.1", "3.skip.2"],
+    ]
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_only_the_skip_bits_of_a_layer_share_an_anchor_point(name):
+    space = SPACES[name]
+    points = anchor_points(space)
+    assert [d for point in points for d in point] == list(space.decisions)
+    for point in points:
+        assert len(point) == 1 or {(d.kind, d.row[0]) for d in point} == {("skip", point[0].row[0])}
+    assert len(points) == len(space.decisions) - len(skips(space)) + len(
+        {space.decisions[k].row[0] for k in skips(space)}
+    )
 
 
 @pytest.mark.parametrize("name", SPACES)

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from fake_device import fake_gpu
 from torch import nn
 
-from naslab import child, data, evaluate, genotypes, spaces
+from naslab import child, data, evaluate, genotypes, spaces, supergraph
 from naslab.data import Images
 from naslab.evaluate import (
     Recipe,
@@ -77,6 +77,41 @@ def test_the_learning_rate_falls_along_a_cosine_and_drop_path_grows(monkeypatch)
     assert len(losses) == 8 and losses[-1] < losses[0]
     assert rates == pytest.approx([0.5 * (1 + math.cos(math.pi * k / 8)) / 2 for k in range(8)])
     assert model.seen == pytest.approx([0.4 * k / 8 for k in range(8)])
+
+
+def rates_of(recipe, monkeypatch):
+    """The learning rates that the optimiser sees; there are 4 batches an epoch."""
+    rates, real = [], torch.optim.SGD.step
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.optim.SGD, "step", lambda s: (rates.append(s.param_groups[0]["lr"]), real(s))[1])
+        list(train(Linear(), images(), recipe, seed=0))
+    return rates
+
+
+def test_the_learning_rate_restarts_as_in_torch(monkeypatch):
+    recipe = Recipe(epochs=7.5, batch_size=10, lr=0.5, lr_min=0.02, restart=1)
+    optim = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 0.5)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optim, 1, 2, 0.02)
+    optim.step()
+    wanted = [(scheduler.step(k / 4), optim.param_groups[0]["lr"])[1] for k in range(30)]
+    rates = rates_of(recipe, monkeypatch)
+    assert rates == pytest.approx(wanted) and [k for k, rate in enumerate(rates) if rate == 0.5] == [0, 4, 12, 28]
+
+
+def test_one_cosine_ends_at_its_least_and_the_default_is_as_it_ever_was(monkeypatch):
+    down = [(1 + math.cos(math.pi * (k / 12))) / 2 for k in range(12)]
+    assert rates_of(Recipe(3, 10, lr=0.5, lr_min=0.1), monkeypatch) == pytest.approx([0.1 + 0.4 * d for d in down])
+    assert rates_of(Recipe(3, 10, lr=0.3), monkeypatch) == [
+        0.3 * (1 + math.cos(math.pi * (k / 12))) / 2 for k in range(12)
+    ]
+    assert (Recipe().lr_min, Recipe().restart, Recipe().nesterov) == (0, 0, False)
+
+
+def test_the_recipes_of_enas_end_with_a_cosine():
+    macro, micro = evaluate.ENAS_MACRO, evaluate.ENAS_MICRO
+    assert (macro.lr, macro.lr_min, macro.restart, macro.weight_decay, macro.nesterov) == (0.05, 0.001, 10, 1e-4, True)
+    assert (macro.epochs, micro.epochs) == (sum(10 * 2**k for k in range(5)), sum(10 * 2**k for k in range(6)))
+    assert (micro.drop_path, micro.auxiliary_weight) == (0.2, 0.4) and not macro.drop_path + macro.auxiliary_weight
 
 
 def test_the_auxiliary_loss_is_weighted():
@@ -352,6 +387,13 @@ def test_a_recipe_out_of_range_is_refused_by_name(recipe, numbers):
         recipe(**numbers)
 
 
+@pytest.mark.parametrize("name", ["lr_min", "restart"])
+@pytest.mark.parametrize("bad", [-0.1, math.nan, math.inf, None])
+def test_a_cosine_out_of_range_is_refused_by_name(name, bad):
+    with pytest.raises(ValueError, match=f"{name}: got {bad}, expected a number of at least 0"):
+        Recipe(**{name: bad})
+
+
 def test_a_batch_larger_than_the_set_is_no_free_lunch():
     with pytest.raises(ValueError, match="size: got 5000, expected a whole number from 1 to 1197"):
         judge(recipe=Recipe(batch_size=5000))(CONVS)
@@ -360,3 +402,97 @@ def test_a_batch_larger_than_the_set_is_no_free_lunch():
 def test_an_auxiliary_weight_needs_its_head():
     with pytest.raises(ValueError, match=r"auxiliary_weight: got 0\.4, expected 0"):
         judge(recipe=Recipe(auxiliary_weight=0.4))
+
+
+# Shared weights
+
+
+class Tilted(nn.Module):
+    """The smallest model with the supergraphs' signature: the weights are added to the logits (B, 3)."""
+
+    def forward(self, x, weights):
+        return x.flatten(1)[:, :3] + weights["class"]
+
+
+def image_objective(size=10, seed=0):
+    task = data.ImageTask("corner", tuple("abc"), images(40), images(35), images(5))
+    return evaluate.ImageObjective(task, size, seed)
+
+
+def test_an_image_objective_by_hand():
+    objective = image_objective(seed=2)
+    assert objective.batches == 4 and image_objective(size=12).batches == 3
+    for split, index in (("train", 0), ("train", 9), ("valid", 4)):
+        wanted = data.image_batch(getattr(objective.task, split), index, 10, 2)
+        assert all(map(torch.equal, objective.batch(split, index), wanted))
+    x, y = batch = objective.batch("valid", 1)
+    level, tilted = ({"class": torch.tensor([0.0, b, 0.0])} for b in (0.0, 1.5))
+    assert objective.reward(Tilted(), level, batch) == 1.0  # the label is the largest of three pixels
+    right = [
+        max(range(3), key=[a, b + 1.5, c].__getitem__) == k
+        for (a, b, c, _), k in zip(x.flatten(1).tolist(), y, strict=True)
+    ]
+    assert objective.reward(Tilted(), tilted, batch) == sum(right) / 10 < 1
+    loss, state = objective.loss(Tilted(), tilted, batch)
+    nats = [math.log(sum(map(math.exp, row))) - row[k] for row, k in zip(Tilted()(x, tilted).tolist(), y, strict=True)]
+    assert loss.item() == pytest.approx(sum(nats) / 10, rel=1e-6) and state is None
+
+
+class Lifted(Bigram):
+    """A bigram model with the supergraphs' signature: the weights are added to its logits."""
+
+    def forward(self, tokens, weights, state=None):
+        logits, state = super().forward(tokens, state)
+        return logits + weights["token"], state
+
+
+def test_a_text_objective_by_hand():
+    torch.manual_seed(0)
+    objective, model = evaluate.TextObjective(TASK, 8, 10, seed=4), Lifted(torch.randn(VOCABULARY, VOCABULARY))
+    assert objective.batches == data.text_batches(TASK.train, 8, 10) == 49 and objective.c == 80
+    for split, index in (("train", 0), ("train", 60), ("valid", 3)):
+        wanted = data.text_batch(getattr(TASK, split), index, 8, 10, 4)
+        assert all(map(torch.equal, objective.batch(split, index), wanted))
+    x, y = batch = objective.batch("valid", 2)
+    weights = {"token": torch.arange(7.0) / 7}
+    nats = -(model.logits[x] + weights["token"]).log_softmax(-1).gather(-1, y[..., None]).mean()
+    first, state = objective.loss(model, weights, batch)
+    loss, after = objective.loss(model, weights, batch, state)
+    assert first.item() == pytest.approx(nats.item(), rel=1e-6) and first.requires_grad
+    assert loss.item() == first.item() and after[0][0][0] == 20 and not after[0][0].requires_grad
+    assert objective.reward(model, weights, batch) == pytest.approx(80 / nats.exp().item(), rel=1e-6)
+    assert [count for _, count, *_ in model.seen] == [0, 10, 0]  # the reward is read from a state of nothing
+    assert evaluate.TextObjective(TASK, 8, 10, 4, c=1.0).reward(model, weights, batch) == pytest.approx(
+        1 / nats.exp().item(), rel=1e-6
+    )
+
+
+def test_a_uniform_model_is_worth_c_over_the_vocabulary_and_one_without_numbers_nan():
+    objective, zeros = evaluate.TextObjective(TASK, 8, 10), {"token": torch.zeros(7)}
+    assert objective.reward(Lifted(), zeros, objective.batch("valid", 0)) == pytest.approx(80 / 7)
+    for logits, check in ((torch.full((7, 7), math.nan), math.isnan), (torch.eye(7) * 1e4, lambda r: r == 0)):
+        assert check(objective.reward(Lifted(logits), zeros, objective.batch("valid", 0)))
+
+
+def test_a_text_reward_has_no_dropout_and_no_gradient():
+    space = spaces.enas_rnn(2)
+    objective = evaluate.TextObjective(TASK, 8, 10)
+    torch.manual_seed(0)
+    model = supergraph.RecurrentNet(space, VOCABULARY, 6, dropout=0.5)
+    weights, (x, y) = space.one_hot((0, 0, 1, 2)), objective.batch("valid", 0)
+    losses = [objective.loss(model.train(), weights, (x, y))[0].item() for _ in range(3)]
+    assert len(set(losses)) == 3
+    reward = objective.reward(model.train(), weights, (x, y))
+    with torch.no_grad():
+        logits, _ = model.eval()(x, weights)
+    assert reward == pytest.approx(80 / F.cross_entropy(logits.flatten(0, 1), y.flatten()).exp().item(), rel=1e-6)
+    assert objective.reward(model.train(), weights, (x, y)) == reward
+    assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize("objective", [image_objective(41), evaluate.TextObjective(TASK, 100, 50)])
+def test_an_objective_with_too_large_a_batch_is_refused(objective):
+    with pytest.raises(ValueError, match="size"):
+        objective.batches  # noqa: B018
+    with pytest.raises(ValueError, match="size"):
+        objective.batch("train", 0)

@@ -8,7 +8,7 @@ import torch
 
 from naslab import spaces, steps
 from naslab.search import evolution, random_search
-from naslab.steps import Failed, Step, begin, best, checkpoint, jsonl, progress, resume, tee
+from naslab.steps import Failed, Live, Step, begin, best, checkpoint, jsonl, keep, progress, resume, state_of, tee
 
 SPACE = spaces.MacroSpace(layers=4)
 
@@ -175,3 +175,43 @@ def test_failed_children_count_0_and_say_why_and_the_checkpoint_loads(search, tm
     for _ in tee(found, checkpoint(tmp_path / "s.pt")):
         pass
     assert resume(tmp_path / "s.pt").rewards == found[-1].rewards
+
+
+# States that are made when somebody asks
+
+
+def live(index=4):
+    made = []
+    state = Live(lambda: made.append(1) or keep("x", SPACE, torch.Generator().manual_seed(3), w=torch.arange(3)))
+    return Step(index, ((1,) * 10,), (0.5,), {"phase": 1.0}, state=state), made
+
+
+def test_a_live_state_is_made_when_it_is_asked_for(tmp_path):
+    step, made = live()
+    next(tee([step], jsonl(tmp_path / "log.jsonl"), progress(9), checkpoint(tmp_path / "s.pt", every=2)))
+    assert "state" not in repr(step) and not made and not (tmp_path / "s.pt").exists()
+    assert torch.equal(state_of(step)["w"], torch.arange(3)) and len(made) == 1
+    plain = Step(0, (), (), state={"a": 1})
+    assert state_of(plain) is plain.state
+
+
+def test_a_checkpoint_of_a_live_state_is_one_of_what_it_makes(tmp_path):
+    step, _ = live()
+    next(tee([step], checkpoint(tmp_path / "s.pt")))
+    found = resume(tmp_path / "s.pt")
+    assert (found.index, found.children, found.rewards, found.info) == (4, step.children, step.rewards, step.info)
+    assert torch.equal(found.state["w"], torch.arange(3))
+    generator = torch.Generator()
+    assert begin(found, "x", SPACE, generator)[0] == begin(step, "x", SPACE, generator)[0] == 5
+    assert torch.equal(generator.get_state(), torch.Generator().manual_seed(3).get_state())
+
+
+def test_an_expired_state_is_refused_and_the_checkpoint_stays(tmp_path):
+    next(tee([live(3)[0]], checkpoint(tmp_path / "s.pt")))
+    step, made = live()
+    step.state.expire()
+    for ask in (state_of, checkpoint(tmp_path / "s.pt"), lambda s: begin(s, "x", SPACE, torch.Generator())):
+        with pytest.raises(ValueError, match=r"state: the search has gone on .* last step, or checkpoint\(path\)"):
+            ask(step)
+    assert not made and resume(tmp_path / "s.pt").index == 3
+    next(tee([step], jsonl(tmp_path / "log.jsonl")))  # a log needs none

@@ -174,7 +174,7 @@ def search(
                 a.copy_(state["alpha"][table])
         hidden = snapshot(state["hidden"])
 
-    live = Live(dict)
+    live = after.state if after is not None and isinstance(after.state, Live) else Live(dict)
     steps = config.epochs * objective.batches
     for index in range(first, steps):
         live.expire()
@@ -208,9 +208,11 @@ def search(
         w_optim.step()
         hidden = carried
 
-        def state_now(hidden: dict[str, Any] = hidden) -> dict[str, Any]:
+        kept = keep("darts", space, generator)  # now: others may draw from the generator
+
+        def state_now(kept: dict[str, Any] = kept, hidden: dict[str, Any] = hidden) -> dict[str, Any]:
             learned = {name: learner.state_dict() for name, learner in learners.items()}
-            return keep("darts", space, generator, **snapshot({**learned, "alpha": alpha, "hidden": hidden}))
+            return {**kept, **snapshot({**learned, "alpha": alpha, "hidden": hidden})}
 
         live = Live(state_now)
         info = {"loss": losses["train"], "valid_loss": losses["valid"], "lr": lr}

@@ -66,6 +66,8 @@ class Config:
         rest = ("momentum", "weight_decay", "entropy_weight", "skip_weight")
         checks.number(0, **{name: getattr(self, name) for name in rest})
         checks.number(0, 1, baseline_decay=self.baseline_decay, skip_target=self.skip_target)
+        if not callable(self.lr):
+            raise ValueError(f"lr: got {self.lr!r}, expected a function of the epoch, such as Restarts()")
 
 
 PTB = Config(150, lr=Decay(), momentum=0.0, weight_decay=1e-7, clip=0.25, entropy_weight=1e-4, baseline_decay=0.999)
@@ -99,7 +101,7 @@ def search(
         hidden, baseline = snapshot(state["hidden"]), state["baseline"]
 
     weight_steps = config.weight_steps or objective.batches
-    live = Live(dict)
+    live = after.state if after is not None and isinstance(after.state, Live) else Live(dict)
     for index in range(first, config.epochs * (weight_steps + config.policy_steps)):
         live.expire()
         epoch, place = divmod(index, weight_steps + config.policy_steps)
@@ -121,9 +123,11 @@ def search(
             baseline = moving_average(baseline, sum(rewards) / len(rewards), config.baseline_decay)
             info = {"phase": 1.0, "baseline": baseline, "entropy": entropy}
 
-        def state_now(hidden=hidden, baseline=baseline) -> dict[str, Any]:
+        kept = keep("enas", space, generator, baseline=baseline)  # now: others may draw from the generator
+
+        def state_now(kept=kept, hidden=hidden) -> dict[str, Any]:
             learned = {name: learner.state_dict() for name, learner in learners.items()}
-            return keep("enas", space, generator, **snapshot({**learned, "hidden": hidden, "baseline": baseline}))
+            return {**kept, **snapshot({**learned, "hidden": hidden})}
 
         live = Live(state_now)
         yield Step(index, children, tuple(rewards), info, state=live)
