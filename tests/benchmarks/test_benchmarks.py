@@ -9,14 +9,18 @@ about time.
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from naslab import data, spaces
 from naslab.controller import Controller
 from naslab.evaluate import Recipe, TrainChild
+from naslab.ops import CONV_OPS
 from naslab.parallel import Workers
+from naslab.supergraph import MacroNet
 
 
 def seconds(call: Callable[[], object]) -> float:
@@ -45,6 +49,39 @@ def test_sampling_64_children_costs_at_most_4_times_sampling_one(benchmark, spac
         found = ratio(lambda: controller(64, generator), lambda: controller(1, generator), repeats=50)
         benchmark.extra_info["ratio"] = round(found, 2)
         assert found <= 4
+
+
+@pytest.mark.parametrize("ops", [spaces.MacroSpace().ops, tuple(CONV_OPS)], ids=lambda ops: f"{len(ops)}-ops")
+def test_a_step_of_shared_weights_costs_at_most_1_15_times_that_of_the_child_alone(benchmark, ops):
+    """The same two architectures of 12 layers, whatever else the space has."""
+    torch.manual_seed(0)
+    small, space = spaces.MacroSpace(12), spaces.MacroSpace(12, ops)
+    shared = MacroNet(space, 36 if benchmark.enabled else 2)
+    x, y = torch.randn(16, 3, *([32, 32] if benchmark.enabled else [8, 8])), torch.randint(0, 10, (16,))
+    generator, ratios = torch.Generator().manual_seed(0), []
+    of_shared = torch.optim.SGD(shared.parameters(), 0.05, momentum=0.9, nesterov=True)
+
+    def step(model, optim, *weights):
+        optim.zero_grad(set_to_none=True)
+        F.cross_entropy(model(x, *weights), y).backward()
+        optim.step()
+
+    for _ in range(2):
+        drawn = small.sample(generator)
+        tokens = tuple(
+            t if d.kind == "skip" else ops.index(d.options[t]) for d, t in zip(small.decisions, drawn, strict=True)
+        )
+        child, weights = shared.child(tokens), space.one_hot(tokens)
+        of_child = torch.optim.SGD(child.parameters(), 0.05, momentum=0.9, nesterov=True)
+        step(child, of_child)
+        step(shared, of_shared, weights)
+        if benchmark.enabled:
+            slow, fast = partial(step, shared, of_shared, weights), partial(step, child, of_child)
+            ratios.append(ratio(slow, fast, repeats=20))
+    benchmark.pedantic(step, (shared, of_shared, weights), rounds=1)
+    if benchmark.enabled:
+        benchmark.extra_info["ratios"] = [round(r, 2) for r in ratios]
+        assert max(ratios) <= 1.15
 
 
 @pytest.mark.slow

@@ -54,9 +54,7 @@ class Mixed(nn.Module):
             [
                 Zero(stride),
                 nn.Sequential(nn.MaxPool2d(3, stride, 1), nn.BatchNorm2d(c, affine=False)),
-                nn.Sequential(
-                    nn.AvgPool2d(3, stride, 1, count_include_pad=False), nn.BatchNorm2d(c, affine=False)
-                ),
+                nn.Sequential(nn.AvgPool2d(3, stride, 1, count_include_pad=False), nn.BatchNorm2d(c, affine=False)),
                 nn.Identity() if stride == 1 else Reduction(c, c),
                 nn.Sequential(depthwise(c, 3, stride, 1), depthwise(c, 3, 1, 1)),
                 nn.Sequential(depthwise(c, 5, stride, 2), depthwise(c, 5, 1, 2)),
