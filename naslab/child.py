@@ -93,8 +93,10 @@ def build_recurrent(
 
 def check_recurrent(space: Space, matrices: str) -> None:
     """Raises `ValueError` for a space that has no recurrent cells, and for an unknown kind of sharing."""
-    if not isinstance(space, CellSpace) or len(space.cells) != 1 or space.inputs != 1:
-        raise ValueError(f"space: got {space!r}, expected a TreeSpace or a CellSpace of one cell with one input")
+    if not isinstance(space, CellSpace) or (len(space.cells), space.inputs, space.fan_in) != (1, 1, 1):
+        raise ValueError(
+            f"space: got {space!r}, expected a TreeSpace, or a CellSpace of one cell with one input and fan_in 1"
+        )
     if unknown := [op for op in space.ops if op not in (*ACTIVATIONS, NONE)]:
         raise ValueError(f"space: got ops {unknown}, expected functions among {sorted(ACTIVATIONS)}")
     if matrices not in get_args(Matrices):
@@ -504,7 +506,8 @@ class RecurrentCell(nn.Module):
         for (source, function), weight in zip(self.nodes, self.weights, strict=True):
             reads = pair if self.first is None and source == 0 else states[source]
             states.append(highway(states[source], weight(reads), function))
-        return torch.stack([states[i] for i in self.leaving]).mean(0), c
+        first, *others = (states[i] for i in self.leaving)
+        return sum(others, start=first) / len(self.leaving), c
 
 
 class RecurrentChild(nn.Module):

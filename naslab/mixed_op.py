@@ -233,7 +233,7 @@ class MixedRecurrentCell(nn.Module):
                     if (key := self.key(source, target, op)) not in read:
                         read[key] = self.weights[key](reads)  # (B, 2 units)
                     carried.append(scaled(weight, highway(states[source], read[key], ACTIVATIONS[op])))
-            states.append(self.normalise(sum(carried[1:], start=carried[0])))
+            states.append(self.normalise(sum(carried, start=torch.zeros_like(h))))
         ends = leaving(self.space, rows)
         total = sum((w for _, w in ends), start=0.0)
         return sum((scaled(w, states[1 + k]) for k, w in ends), start=torch.zeros_like(h)) / total, c

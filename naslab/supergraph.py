@@ -48,7 +48,7 @@ from naslab.mixed_op import (
     without_running_statistics,
 )
 from naslab.ops import FactorizedReduction
-from naslab.spaces import CellSpace, MacroSpace, Weights, all_strings, check_tables
+from naslab.spaces import CellSpace, MacroSpace, Space, Weights, all_strings, check_tables
 
 
 class MacroNet(nn.Module):
@@ -60,13 +60,15 @@ class MacroNet(nn.Module):
 
     def __init__(self, space: MacroSpace, channels: int, in_channels: int = 3, classes: int = 10) -> None:
         super().__init__()
-        self.space, self.channels, self.in_channels, self.classes = space, channels, in_channels, classes
+        self.space = space
+        self.size = check_size(space, MacroChild, channels, in_channels, classes)
         self.stem = stem(in_channels, channels)
         self.layers = nn.ModuleList(MixedOp(space.ops, channels, 1, affine=True) for _ in range(space.layers))
-        self.projections = nn.ModuleList(Projection(1 + i, channels, channels) for i in range(space.layers))
+        projections = (Projection(1 + i, channels, channels) for i in range(1, space.layers))
+        self.projections = nn.ModuleList([nn.Identity(), *projections])  # the first layer has nothing to skip from
         self.halves = sorted({space.layers // 3, 2 * space.layers // 3})
         self.reductions = nn.ModuleDict(
-            {f"{i}_{j}": FactorizedReduction(channels, channels) for i in self.halves for j in range(-1, i)}
+            {f"{i}_{j}": FactorizedReduction(channels, channels) for i in self.halves for j in range(min(i - 1, 0), i)}
         )
         self.classifier = nn.Linear(channels, classes)
         without_running_statistics(self)
@@ -75,6 +77,8 @@ class MacroNet(nn.Module):
         """Logits (B, classes) of x (B, in_channels, H, W). Raises `ValueError` for tables that are not the space's."""
         check_tables(self.space, weights)
         ops, bits = active(weights["op"]), active(weights["skip"].flatten(0, 1))
+        if [] in ops:
+            raise ValueError(f"weights: op is 0 on all choices of layer {ops.index([])}, expected a weight above 0")
         n = self.space.layers
         skips = [[dict(terms) for terms in bits[i * n : i * n + i]] for i in range(n)]  # [i][j][1]: i also reads j
         outputs = {-1: self.stem(x)}  # each (B, channels, H, W)
@@ -94,8 +98,7 @@ class MacroNet(nn.Module):
     def child(self, tokens: Iterable[int]) -> MacroChild:
         """The architecture built alone, with a copy of the shared weights; equal in training mode."""
         tokens = self.space.check(tokens)
-        size: dict[str, Any] = {"channels": self.channels, "in_channels": self.in_channels, "classes": self.classes}
-        child = build(self.space, tokens, **size).to(self.classifier.weight)
+        child = build(self.space, tokens, **self.size).to(self.classifier.weight)
         assert isinstance(child, MacroChild)
         copy(self.stem, child.stem)
         copy(self.classifier, child.classifier)
@@ -296,11 +299,12 @@ def classified(classifier: BlockConv, parts: Parts) -> Tensor:
 
 
 def check_size(
-    space: CellSpace, kind: type, channels: int, in_channels: int, classes: int, cells: int
+    space: Space, kind: type, channels: int, in_channels: int, classes: int, cells: int | None = None
 ) -> dict[str, Any]:
     """The size by name, as `child.build` takes it. Raises its `ValueError`, or one for a space of another kind."""
     size: dict[str, Any] = {"channels": channels, "cells": cells, "in_channels": in_channels, "classes": classes}
-    checks.whole(1, cells=cells)
+    if kind is not MacroChild:
+        checks.whole(1, cells=cells)
     with torch.device("meta"):
         child = build(space, next(all_strings(space)), **size)
     if not isinstance(child, kind):
