@@ -167,7 +167,7 @@ class ConvNet(nn.Module):
         return classified(self.classifier, newer)
 
     def child(self, tokens: Iterable[int]) -> CellChild:
-        """The architecture built alone, with copies of the shared weights; equal in training mode.
+        """The architecture built alone, with copies of the shared weights; equal in training mode, but for `pool_norm`.
 
         A pair that a node takes twice becomes two ops with weights of their own.
         """
@@ -226,7 +226,7 @@ class BenchNet(nn.Module):
         return self.classifier(average(F.relu(self.norm(x))))
 
     def child(self, tokens: Iterable[int]) -> BenchChild:
-        """The architecture built alone, with a copy of the shared weights; equal in training mode."""
+        """The architecture built alone, with a copy of the shared weights; equal in training mode, but for `pool_norm`."""
         child = build(self.space, self.space.check(tokens), **self.size).to(self.classifier.weight)
         assert isinstance(child, BenchChild)
         for name in ("stem", "norm", "classifier"):
@@ -276,7 +276,7 @@ class RecurrentNet(nn.Module):
         return self.model(x, state, table if self.fast else rows)
 
     def child(self, tokens: Iterable[int]) -> RecurrentChild:
-        """The architecture built alone, with a copy of the shared weights."""
+        """The architecture built alone, with a copy of the shared weights; equal, but for `norm` and dropout."""
         tokens = self.space.check(tokens)
         child = build_recurrent(self.space, tokens, **self.size, matrices=self.matrices)
         child = child.to(self.model.decoder.weight)

@@ -1,4 +1,4 @@
-"""DARTS' convolutional search as a textbook would have it: eq. 1 and 2 read literally, stock torch modules and defaults.
+"""DARTS' convolutional search as a textbook would have it: eq. 1 and 2 read literally, stock torch modules.
 
 A module for each edge and op, every op run and weighted, the model copied for the virtual step. Written apart from the
 package, for the package to be compared with: what it computes is tested to be the same.
