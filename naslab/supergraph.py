@@ -226,7 +226,7 @@ class BenchNet(nn.Module):
         return self.classifier(average(F.relu(self.norm(x))))
 
     def child(self, tokens: Iterable[int]) -> BenchChild:
-        """The architecture built alone, with a copy of the shared weights; equal in training mode, but for `pool_norm`."""
+        """The architecture built alone, with the shared weights copied in; as `ConvNet.child`."""
         child = build(self.space, self.space.check(tokens), **self.size).to(self.classifier.weight)
         assert isinstance(child, BenchChild)
         for name in ("stem", "norm", "classifier"):
