@@ -13,6 +13,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -184,10 +185,10 @@ def test_the_lesson_runs_in_jupyterlab(path: Path, browser_page: Page, lab: str)
     assert errors == []
 
 
-def work_the_string_explorer(page: Page) -> None:
-    """Every arrow key changes the string and the drawing, and the parameter count with them."""
+def work_the_string_explorer(page: Page, slider: int = 0) -> None:
+    """Every arrow key on a slider changes the string and the drawing, and the parameter count with them."""
     widget = page.locator(".jp-OutputArea-output:has(.noUi-handle)").first
-    handle = widget.locator(".noUi-handle").first
+    handle = widget.locator(".noUi-handle").nth(slider)
     seen = []
     handle.scroll_into_view_if_needed()
     handle.focus()
@@ -272,9 +273,37 @@ def work_the_anchor_map(page: Page) -> None:
     assert fewer < chosen and other != drawing
 
 
+def work_the_path_explorer(page: Page) -> None:
+    """Enter on the buttons trains a child, then ten more; an arrow key changes its path; the books and boxes follow."""
+    widget = page.locator(".jp-OutputArea-output:has(button:text-is('Train'))").first
+    text = widget.locator(".widget-html-content").first
+
+    def seen() -> tuple[str, str]:
+        return text.inner_text(), widget.locator("svg[role='img']").first.evaluate("e => e.outerHTML")
+
+    train = widget.get_by_role("button", name="Train", exact=True)
+    train.scroll_into_view_if_needed()
+    expect(text).to_contain_text("steps spent (different children): (a) 0 (0), (b) 0 (0)", timeout=20_000)
+    views = [seen()]
+    for button, spent in ((train, "(a) 1 (1)"), (widget.get_by_role("button", name="Sample and train"), "(a) 11 (11)")):
+        button.focus()
+        button.press("Enter")
+        expect(text).to_contain_text(spent, timeout=20_000)
+        page.wait_for_timeout(1500)  # text and drawing are messages of their own
+        views.append(seen())
+    op = widget.locator(".noUi-handle").first
+    op.focus()
+    op.press("ArrowRight" if op.get_attribute("aria-valuenow") != "5.0" else "ArrowLeft")
+    page.wait_for_timeout(1500)
+    views.append(seen())
+    assert all(len(set(column)) == 4 for column in zip(*views, strict=True))
+
+
 # lesson -> what a reader does with its widgets
 WORK = {
     "01": [work_the_string_explorer],
     "03": [work_the_controller_stepper, work_the_anchor_map],
     "04": [work_the_tree_assembler],
+    "05": [work_the_path_explorer],
+    "06": [partial(work_the_string_explorer, slider=1)],  # an op, with options enough
 }

@@ -8,8 +8,9 @@ import pytest
 import torch
 from fake_device import fake_gpu
 from torch import nn
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 
-from naslab import child, data, evaluate, genotypes, spaces
+from naslab import child, data, evaluate, genotypes, spaces, supergraph
 from naslab.controller import Controller, policy_loss
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("[0-9][0-9]_*.ipynb"))
@@ -108,6 +109,48 @@ def search_step(n, device):
     return of_a_child + policy_step(Controller(space), device)
 
 
+def macro_step(n, device):
+    """Of lesson 05: a step of a child, of the supergraph and of the controller."""
+    space = spaces.MacroSpace(n["layers"])
+    recipe = evaluate.Recipe(n["child_epochs"], n["batch_size"], n["child_lr"], nesterov=True)
+    found = one_step(lambda: child.build(space, MACRO_12, channels=n["channels"]), SHAPES[n["images"]], recipe, device)
+    with unset_fake_temporarily():  # a supergraph checks its size on another device
+        net = supergraph.MacroNet(space, n["channels"])
+    net = net.to(device)
+    weights = {t: torch.rand(shape, device=device, requires_grad=True) for t, shape in space.tables.items()}
+    logits = net(torch.randn(8, *SHAPES[n["images"]], device=device), weights)
+    logits.sum().backward()
+    torch.optim.SGD(net.parameters(), n["child_lr"], 0.9, nesterov=True).step()
+    return [*found, logits, *net.parameters(), *policy_step(Controller(space, 100, 1), device)]
+
+
+def cells_step(n, device):
+    """Of lesson 06, for both kinds of cell: a step of a child, of a supergraph and of a controller."""
+    micro, (rnn, tokens) = spaces.enas_micro(n["nodes"]), genotypes.read_enas_rnn(genotypes.ENAS_RNN)
+    size = {"channels": n["channels"], "cells": n["cells"], "auxiliary": n["auxiliary_weight"] > 0}
+    found = image_step(lambda: child.build(micro, MICRO, **size), n, device)
+
+    text = torch.randint(0, 10_000, (n["bptt"] + 1, n["text_batch_size"]), device=device)
+    model = child.build_recurrent(rnn, tokens, vocabulary=10_000, units=n["units"], dropout=n["dropout"]).to(device)
+    recipe = evaluate.TextRecipe(n["text_epochs"], n["text_batch_size"], n["bptt"], n["text_lr"])
+    optim = torch.optim.Adam(model.parameters(), recipe.lr)
+    loss, _ = evaluate.train_text_step(model, optim, text[:-1], text[1:], None, recipe)
+    found += [loss, *model.parameters()]
+
+    images = torch.randn(8, *SHAPES[n["images"]], device=device)
+    with unset_fake_temporarily():  # a supergraph checks its size on another device
+        of_images = supergraph.ConvNet(micro, n["search_channels"], n["search_cells"])
+        of_text = supergraph.RecurrentNet(rnn, 10_000, n["text_search_units"])
+    for space, net, x in ((micro, of_images, images), (rnn, of_text, text[:3])):
+        net = net.to(device)
+        weights = {t: torch.rand(shape, device=device, requires_grad=True) for t, shape in space.tables.items()}
+        logits = net(x, weights)[0]  # of the first image; of all characters
+        logits.sum().backward()
+        torch.optim.SGD(net.parameters(), n["search_lr"]).step()
+        found += [logits, *net.parameters(), *policy_step(Controller(space, 100, 1), device)]
+    return found
+
+
 CONV_6 = spaces.ConvSpace(6).sample(torch.Generator().manual_seed(0))
 MACRO_12 = spaces.MacroSpace(12).sample(torch.Generator().manual_seed(0))
 
@@ -124,6 +167,8 @@ LESSONS = {
     "02": lambda n, device: policy_step(Controller(spaces.nas_bench_201(), units=n["units"]), device),
     "03": search_step,
     "04": text_step,
+    "05": macro_step,
+    "06": cells_step,
 }
 
 
