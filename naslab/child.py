@@ -40,6 +40,22 @@ def build(
     `auxiliary` adds the second head of a `CellChild`. Raises `ValueError` for any other space, for tokens outside the
     space and for numbers out of range. Under `torch.device("meta")` a child costs no memory: enough to count.
     """
+    check_build(space, channels, cells, in_channels, classes, auxiliary)
+    if isinstance(space, ConvSpace):
+        return ConvChild(space, tokens, in_channels, classes)
+    assert isinstance(channels, int)
+    if isinstance(space, MacroSpace):
+        return MacroChild(space, tokens, channels, in_channels, classes)
+    assert isinstance(space, CellSpace)
+    if space.inputs == 2:
+        return CellChild(space, tokens, channels, cells or 20, in_channels, classes, auxiliary)
+    return BenchChild(space, tokens, channels, cells or 5, in_channels, classes)
+
+
+def check_build(
+    space: Space, channels: int | None, cells: int | None, in_channels: int, classes: int, auxiliary: bool = False
+) -> type[nn.Module]:
+    """The class of the child that `build` makes. Raises its `ValueError`, but for tokens."""
     checks.whole(1, in_channels=in_channels, classes=classes, **({} if cells is None else {"cells": cells}))
     if auxiliary and not (isinstance(space, CellSpace) and space.cells == ("normal", "reduce")):
         raise ValueError("auxiliary: got True, only a child of normal and reduction cells has an auxiliary head")
@@ -48,19 +64,19 @@ def build(
     if isinstance(space, ConvSpace):
         if channels is not None:
             raise ValueError(f"channels: got {channels!r}, expected None: the string says every layer's filters")
-        return ConvChild(space, tokens, in_channels, classes)
+        return ConvChild
 
     if not isinstance(channels, int):
         raise ValueError(f"channels: got {channels!r}, expected an int of at least 2")
     checks.whole(2, channels=channels)
     if unknown := [op for op in getattr(space, "ops", ()) if op not in CONV_OPS]:
         raise ValueError(f"space: got ops {unknown}, expected ops among {sorted(CONV_OPS)}")
-    if isinstance(space, CellSpace) and space.cells == ("normal", "reduce") and space.inputs == 2:
-        return CellChild(space, tokens, channels, cells or 20, in_channels, classes, auxiliary)
-    if isinstance(space, CellSpace) and space.cells == ("cell",) and space.inputs == 1 and space.output == "last":
-        return BenchChild(space, tokens, channels, cells or 5, in_channels, classes)
     if isinstance(space, MacroSpace):
-        return MacroChild(space, tokens, channels, in_channels, classes)
+        return MacroChild
+    if isinstance(space, CellSpace) and space.cells == ("normal", "reduce") and space.inputs == 2:
+        return CellChild
+    if isinstance(space, CellSpace) and space.cells == ("cell",) and space.inputs == 1 and space.output == "last":
+        return BenchChild
     raise ValueError(
         f"space: got {space!r}, expected a ConvSpace, a MacroSpace or a CellSpace, either of cells ('normal', "
         "'reduce') with 2 inputs, or of cells ('cell',) with 1 input and output 'last'"

@@ -28,6 +28,7 @@ from naslab.child import (
     average,
     build,
     build_recurrent,
+    check_build,
     check_recurrent,
     skeleton,
     stem,
@@ -48,7 +49,7 @@ from naslab.mixed_op import (
     without_running_statistics,
 )
 from naslab.ops import FactorizedReduction
-from naslab.spaces import CellSpace, MacroSpace, Space, Weights, all_strings, check_tables
+from naslab.spaces import CellSpace, MacroSpace, Space, Weights, check_tables
 
 
 class MacroNet(nn.Module):
@@ -305,9 +306,7 @@ def check_size(
     size: dict[str, Any] = {"channels": channels, "cells": cells, "in_channels": in_channels, "classes": classes}
     if kind is not MacroChild:
         checks.whole(1, cells=cells)
-    with torch.device("meta"):
-        child = build(space, next(all_strings(space)), **size)
-    if not isinstance(child, kind):
+    if check_build(space, channels, cells, in_channels, classes) is not kind:
         raise ValueError(f"space: got {space!r}, expected one whose architectures are a {kind.__name__}")
     return size
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 from fake_device import fake_gpu
 from torch import nn
-from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from naslab import child, data, evaluate, genotypes, spaces, supergraph
 from naslab.controller import Controller, policy_loss
@@ -114,9 +113,7 @@ def macro_step(n, device):
     space = spaces.MacroSpace(n["layers"])
     recipe = evaluate.Recipe(n["child_epochs"], n["batch_size"], n["child_lr"], nesterov=True)
     found = one_step(lambda: child.build(space, MACRO_12, channels=n["channels"]), SHAPES[n["images"]], recipe, device)
-    with unset_fake_temporarily():  # a supergraph checks its size on another device
-        net = supergraph.MacroNet(space, n["channels"])
-    net = net.to(device)
+    net = supergraph.MacroNet(space, n["channels"]).to(device)
     weights = {t: torch.rand(shape, device=device, requires_grad=True) for t, shape in space.tables.items()}
     logits = net(torch.randn(8, *SHAPES[n["images"]], device=device), weights)
     logits.sum().backward()
@@ -138,9 +135,8 @@ def cells_step(n, device):
     found += [loss, *model.parameters()]
 
     images = torch.randn(8, *SHAPES[n["images"]], device=device)
-    with unset_fake_temporarily():  # a supergraph checks its size on another device
-        of_images = supergraph.ConvNet(micro, n["search_channels"], n["search_cells"])
-        of_text = supergraph.RecurrentNet(rnn, 10_000, n["text_search_units"])
+    of_images = supergraph.ConvNet(micro, n["search_channels"], n["search_cells"])
+    of_text = supergraph.RecurrentNet(rnn, 10_000, n["text_search_units"])
     for space, net, x in ((micro, of_images, images), (rnn, of_text, text[:3])):
         net = net.to(device)
         weights = {t: torch.rand(shape, device=device, requires_grad=True) for t, shape in space.tables.items()}

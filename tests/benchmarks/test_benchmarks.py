@@ -15,11 +15,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from naslab import data, spaces
+from naslab import data, runs, spaces
 from naslab.controller import Controller
 from naslab.evaluate import Recipe, TrainChild
 from naslab.ops import CONV_OPS
 from naslab.parallel import Workers
+from naslab.search import enas
 from naslab.supergraph import MacroNet
 
 
@@ -82,6 +83,45 @@ def test_a_step_of_shared_weights_costs_at_most_1_15_times_that_of_the_child_alo
     if benchmark.enabled:
         benchmark.extra_info["ratios"] = [round(r, 2) for r in ratios]
         assert max(ratios) <= 1.15
+
+
+class OneBatch:
+    """An objective that always has the same batch."""
+
+    batches = 1
+
+    def __init__(self, x, y):
+        self.x, self.y = x, y
+
+    def batch(self, split, index):
+        return self.x, self.y
+
+    def loss(self, model, weights, batch, state=None):
+        return F.cross_entropy(model(self.x, weights), self.y), None
+
+    @torch.no_grad()
+    def reward(self, model, weights, batch):
+        return (model(self.x, weights).argmax(-1) == self.y).double().mean().item()
+
+
+def test_a_step_of_theta_costs_at_most_half_of_one_of_w(benchmark):
+    """12 layers, a batch of 16 for both, in turns; the paper's controller."""
+    space, quiet = spaces.MacroSpace(12), not benchmark.enabled
+    with runs.seeded(0):
+        model = MacroNet(space, 2 if quiet else 36)
+        controller = Controller(space, 100, 1, 0.1, 5.0, 2.5)
+        objective = OneBatch(torch.randn(16, 3, *([8, 8] if quiet else [32, 32])), torch.randint(0, 10, (16,)))
+    config = enas.Config(epochs=1 if quiet else 20, weight_steps=1, policy_steps=1)
+    times = {0.0: [], 1.0: []}
+    start = time.perf_counter()
+    for step in enas.search(space, model, objective, controller, config, torch.Generator().manual_seed(0)):
+        times[step.info["phase"]].append(time.perf_counter() - start)
+        start = time.perf_counter()
+    benchmark.pedantic(controller, (1, torch.Generator().manual_seed(0)), rounds=1)
+    if benchmark.enabled:
+        found = statistics.median(times[1.0]) / statistics.median(times[0.0])
+        benchmark.extra_info["ratio"] = round(found, 2)
+        assert found <= 0.5
 
 
 @pytest.mark.slow
