@@ -6,6 +6,8 @@ H and W. `build_recurrent` makes a language model of a tree or a cell: tokens (T
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from inspect import signature
 from typing import Any, get_args
 
 import torch
@@ -90,7 +92,7 @@ def build_recurrent(
     vocabulary: int,
     units: int,
     layers: int = 1,
-    dropout: float = 0.0,
+    dropout: "float | Dropouts" = 0.0,
     matrices: Matrices = "source",
 ) -> "RecurrentChild":
     """The language model whose cells are what `tokens` names: a `RecurrentChild` of `TreeCell` or `RecurrentCell`.
@@ -504,6 +506,8 @@ class RecurrentCell(nn.Module):
     leave. What state 0 is, `matrices` says: for "source", as in the paper, the pair (x_t, h_(t-1)), read by a matrix of
     twice the size, with h_(t-1) as s; else h_(t-1) + sigmoid(gate) (tanh(candidate) - h_(t-1)), read from the pair by a
     matrix of its own (the ENAS authors' later code; Liu et al. 2019, appendix A.1.2).
+
+    `mask` (B, units) multiplies what the matrices read of the states, not what bypasses them.
     """
 
     def __init__(self, space: CellSpace, nodes: Nodes, units: int, matrices: Matrices) -> None:
@@ -515,15 +519,34 @@ class RecurrentCell(nn.Module):
         self.weights = nn.ModuleList(nn.Linear(units * (1 + w), 2 * units, bias=False) for w in wide)
         self.leaving = space.leaving(nodes)
 
-    def forward(self, x: Tensor, state: State) -> State:
+    def forward(self, x: Tensor, state: State, mask: Tensor | None = None) -> State:
         h, c = state
-        pair = torch.cat([x, h], dim=-1)  # (B, 2 units)
+        pair = torch.cat([x, h if mask is None else h * mask], dim=-1)  # (B, 2 units)
         states = [h if self.first is None else highway(h, self.first(pair), torch.tanh)]
         for (source, function), weight in zip(self.nodes, self.weights, strict=True):
-            reads = pair if self.first is None and source == 0 else states[source]
-            states.append(highway(states[source], weight(reads), function))
+            s = states[source]
+            reads = pair if self.first is None and source == 0 else s if mask is None else s * mask
+            states.append(highway(s, weight(reads), function))
         first, *others = (states[i] for i in self.leaving)
         return sum(others, start=first) / len(self.leaving), c
+
+
+@dataclass(frozen=True)
+class Dropouts:
+    """What a language model drops, each with one mask for all time steps of a batch (Gal & Ghahramani 2016).
+
+    The defaults are those of Liu et al. 2019, section A.1.2, for search; to retrain, section A.2.2 adds `words` 0.1.
+    Each layer has masks of its own. Raises `ValueError` out of range.
+    """
+
+    words: float = 0.0  # of the vocabulary, as a whole
+    embedding: float = 0.2
+    input: float = 0.75  # of a cell
+    hidden: float = 0.25  # states, where the matrices of a cell read them
+    output: float = 0.75  # of the last layer, for the decoder
+
+    def __post_init__(self) -> None:
+        checks.number(0, 1, **asdict(self))
 
 
 class RecurrentChild(nn.Module):
@@ -532,33 +555,80 @@ class RecurrentChild(nn.Module):
     `cell(units)` makes a layer: any module with cell(x, (h, c)) -> (h, c), such as `lambda n: nn.LSTMCell(n, n)`;
     whatever `forward` is given beyond tokens and state is handed on to it.
     Embedding and decoder share one matrix, the paper's "shared embeddings" (Press & Wolf 2017); the decoder has a
-    bias. Dropout acts on what goes into a layer and into the decoder, not along time (Zaremba et al. 2014).
+    bias. Dropout, if a number, acts on what goes into a layer and into the decoder, anew at every time step and not
+    along time (Zaremba et al. 2014). `Dropouts.hidden` needs cells that take a `mask`, as `RecurrentCell` does.
     """
 
     def __init__(
-        self, cell: Callable[[int], nn.Module], vocabulary: int, units: int, layers: int = 1, dropout: float = 0.0
+        self,
+        cell: Callable[[int], nn.Module],
+        vocabulary: int,
+        units: int,
+        layers: int = 1,
+        dropout: float | Dropouts = 0.0,
     ) -> None:
         super().__init__()
         checks.whole(1, vocabulary=vocabulary, units=units, layers=layers)
-        checks.number(0, 1, dropout=dropout)
+        if not isinstance(dropout, Dropouts):
+            checks.number(0, 1, dropout=dropout)
         self.embedding = nn.Embedding(vocabulary, units)
         self.cells = nn.ModuleList(cell(units) for _ in range(layers))
         self.decoder = nn.Linear(units, vocabulary)
         self.decoder.weight = self.embedding.weight
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropout
+        hidden = dropout.hidden if isinstance(dropout, Dropouts) else 0.0
+        self.masked = hidden > 0
+        if self.masked and "mask" not in signature(self.cells[0].forward).parameters:
+            raise ValueError(f"hidden: got {hidden}, expected 0: a {type(self.cells[0]).__name__} takes no mask")
 
     def forward(self, tokens: Tensor, state: list[State] | None = None, *more: Any) -> tuple[Tensor, list[State]]:
         """Tokens (T, B) int64 and each layer's (h, c), zeros for None -> logits (T, B, vocabulary) and new states."""
+        outputs, after = self.read(tokens, state, *more)
+        return self.decode(outputs), after
+
+    def read(self, tokens: Tensor, state: list[State] | None = None, *more: Any) -> tuple[Tensor, list[State]]:
+        """As `forward`, but instead of logits what the last layer puts out, (T, B, units)."""
         if tokens.ndim != 2 or tokens.dtype != torch.int64:
             raise ValueError(f"tokens: got {tokens.dtype} {tuple(tokens.shape)}, expected int64 (T, B)")
-        x = self.embedding(tokens)  # (T, B, units)
+        x = self.embed(tokens)  # (T, B, units)
         zeros = torch.zeros_like(x[0])
         after: list[State] = []
         for cell, (h, c) in zip(self.cells, state or [(zeros, zeros)] * len(self.cells), strict=True):
             outputs = []
-            for x_t in self.dropout(x).unbind():
-                h, c = cell(x_t, (h, c), *more)
+            x = self.drop(x, "input")
+            mask = {"mask": self.drop(torch.ones_like(x[:1]), "hidden")[0]} if self.masked and self.training else {}
+            for x_t in x.unbind():
+                h, c = cell(x_t, (h, c), *more, **mask)
                 outputs.append(h)
             x = torch.stack(outputs)  # (T, B, units)
             after.append((h, c))
-        return self.decoder(self.dropout(x)), after
+        return x, after
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Tokens (T, B) -> (T, B, units)."""
+        x = self.embedding(tokens)
+        if not isinstance(self.dropout, Dropouts) or not self.training:
+            return x
+        words = F.dropout(x.new_ones(self.embedding.num_embeddings), self.dropout.words)  # (vocabulary,)
+        return self.drop(x * words[tokens][..., None], "embedding")
+
+    def drop(self, x: Tensor, place: str) -> Tensor:
+        """x (T, B, units) after the dropout of that place."""
+        if not isinstance(self.dropout, Dropouts):
+            return F.dropout(x, self.dropout, self.training)
+        return x * F.dropout(torch.ones_like(x[0]), getattr(self.dropout, place), self.training)
+
+    def decode(self, outputs: Tensor) -> Tensor:
+        """What the last layer puts out (T, B, units) -> logits (T, B, vocabulary)."""
+        return self.decoder(self.drop(outputs, "output"))
+
+
+@torch.no_grad()
+def start_within(spread: float, model: nn.Module) -> None:
+    """Draws the weights anew, uniform in +-spread, from torch's global generator; vectors, the biases, become 0.
+
+    The DARTS authors' recurrent networks start within 0.04. Raises `ValueError` for a spread that is not above 0.
+    """
+    checks.positive(spread=spread)
+    for p in model.parameters():
+        nn.init.uniform_(p, -spread, spread) if p.ndim > 1 else nn.init.zeros_(p)

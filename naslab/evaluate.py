@@ -5,12 +5,15 @@ from dataclasses import dataclass, replace
 from math import isfinite, log2
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from naslab import checks, child, runs
 from naslab.data import Images, ImageTask, TextTask, image_batch, image_batches, text_batch, text_batches
+from naslab.mixed_op import Matrices
 from naslab.schedules import cosine, restarted
 from naslab.spaces import CellSpace, Space, Tokens, TreeSpace, Weights
 from naslab.steps import Failed
@@ -20,8 +23,8 @@ from naslab.steps import Failed
 class Recipe:
     """How a child is trained: SGD with momentum, the learning rate falling along a cosine, to `lr_min`.
 
-    Batch size, learning rate, momentum, weight decay and clipping are those of Liu et al. 2019, section A.2; its 600
-    epochs, drop-path 0.2, auxiliary weight 0.4 and cutout are not the default. Raises `ValueError` out of range.
+    Batch size, learning rate, momentum, weight decay and clipping are those of Liu et al. 2019, section A.2.1; what
+    else it has is in `DARTS`. Raises `ValueError` out of range.
     """
 
     epochs: float = 1.0
@@ -35,13 +38,24 @@ class Recipe:
     auxiliary_weight: float = 0.0  # of the auxiliary head's loss
     lr_min: float = 0.0
     restart: float = 0.0  # epochs of the first of several cosines, each twice as long as the one before; 0: one cosine
+    shift: int = 0  # pixels by which training images move, up to; see `moved`
+    flip: bool = False  # whether training images are mirrored, each with probability 1/2
+    cutout: int = 0  # side of the square that is cut out of training images, in pixels
 
     def __post_init__(self) -> None:
         checks.whole(1, batch_size=self.batch_size)
+        check_augmentation(self.shift, self.flip, self.cutout)
         checks.positive(lr=self.lr, clip=self.clip)
         rest = ("epochs", "momentum", "weight_decay", "auxiliary_weight", "lr_min", "restart")
         checks.number(0, **{name: getattr(self, name) for name in rest})
         checks.number(0, 1, drop_path=self.drop_path)
+
+
+def check_augmentation(shift: int, flip: bool, cutout: int = 0) -> None:
+    """Raises `ValueError` out of range."""
+    checks.whole(0, shift=shift, cutout=cutout)
+    if not isinstance(flip, bool):
+        raise ValueError(f"flip: got {flip!r}, expected True or False")
 
 
 # How Pham et al. 2018, section 3.2, train what they derived; the batch size and micro's drop-path, auxiliary loss and
@@ -49,9 +63,16 @@ class Recipe:
 ENAS_MACRO = Recipe(310, 100, lr=0.05, nesterov=True, weight_decay=1e-4, lr_min=0.001, restart=10)
 ENAS_MICRO = replace(ENAS_MACRO, epochs=630, batch_size=144, drop_path=0.2, auxiliary_weight=0.4)
 
+# Liu et al. 2019, section A.2.1, for 20 cells of 36 channels on CIFAR-10. That images move by up to 4 pixels and are
+# mirrored, that the square has 16 pixels and gradients the bound 5 is in the authors' code alone.
+DARTS = Recipe(600, 96, drop_path=0.2, auxiliary_weight=0.4, shift=4, flip=True, cutout=16)
+
 
 def train(model: nn.Module, images: Images, recipe: Recipe, seed: int) -> Iterator[float]:
-    """Trains in place and yields the training loss (nats) of every batch. Batches are a function of (seed, index)."""
+    """Trains in place and yields the training loss (nats) of every batch.
+
+    Batches and what is done to their images are a function of (seed, index), drop-path of torch's global generator.
+    """
     optim = torch.optim.SGD(
         model.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.nesterov
     )
@@ -63,6 +84,7 @@ def train(model: nn.Module, images: Images, recipe: Recipe, seed: int) -> Iterat
         for group in optim.param_groups:
             group["lr"] = cosine(along, recipe.lr, recipe.lr_min)
         x, y = image_batch(images, index, recipe.batch_size, seed)
+        x = augmented(x, seed, index, recipe.shift, recipe.flip, recipe.cutout)
         yield train_step(model, optim, x, y, recipe, drop_path=recipe.drop_path * done).item()
 
 
@@ -81,6 +103,49 @@ def train_step(
     nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
     optim.step()
     return loss.detach()
+
+
+def augmented(x: Tensor, seed: int, index: int, shift: int = 0, flip: bool = False, cutout: int = 0) -> Tensor:
+    """Images (B, C, H, W) as they are trained on in batch `index`: a pure function of (seed, index) on any device."""
+    if not (shift or flip or cutout):
+        return x
+    (drawn,) = np.random.SeedSequence((seed, index)).generate_state(1, np.uint64).tolist()
+    generator = torch.Generator().manual_seed(drawn)
+    x = moved(x, shift, flip, generator) if shift or flip else x
+    return cut_out(x, cutout, generator) if cutout else x
+
+
+def moved(x: Tensor, shift: int, flip: bool, generator: torch.Generator) -> Tensor:
+    """Each image (C, H, W) of x moved by up to `shift` pixels each way, zeros coming in, and mirrored by chance.
+
+    What the literature calls the standard augmentation of CIFAR-10: a crop of the image with zeros around it. Zero is
+    the mean of these images; where pixels are normalised later, as in the DARTS authors' code, it is black.
+    """
+    b, c, h, w = x.shape
+    rows = torch.arange(h) + torch.randint(2 * shift + 1, (b, 1), generator=generator)  # (B, H)
+    columns = torch.arange(w) + torch.randint(2 * shift + 1, (b, 1), generator=generator)  # (B, W)
+    if flip:
+        columns = torch.where(torch.rand(b, 1, generator=generator) < 0.5, columns.flip(1), columns)
+    at = (torch.arange(b)[:, None, None, None], torch.arange(c)[:, None, None], rows[:, None, :, None])
+    found = F.pad(x, (shift,) * 4)[tuple(i.to(x.device) for i in (*at, columns[:, None, None, :]))]
+    return torch.empty_like(x).copy_(found)  # in the memory format of x
+
+
+def cut_out(x: Tensor, side: int, generator: torch.Generator) -> Tensor:
+    """Each image of x (B, C, H, W) with a square of `side` pixels set to 0, which is the mean of these images.
+
+    It is centred on a pixel drawn uniformly, or of even side begins side / 2 before it, and ends at the image's border
+    (DeVries & Taylor 2017, section 3.2).
+    """
+
+    def inside(pixels: int) -> Tensor:
+        """Which rows or columns the squares cover, (B, pixels)."""
+        first = torch.randint(pixels, (len(x), 1), generator=generator) - side // 2
+        place = torch.arange(pixels)
+        return ((place >= first) & (place < first + side)).to(x.device)
+
+    height, width = x.shape[-2:]
+    return x.clone().masked_fill_((inside(height)[:, :, None] & inside(width)[:, None, :])[:, None], 0)
 
 
 @torch.no_grad()
@@ -154,6 +219,10 @@ class TrainChild:
 class TextRecipe:
     """How a language model is trained: Adam with bounded gradients, the learning rate falling to 0 along a cosine.
 
+    With `patience` it is NT-ASGD instead (Merity et al. 2018, section 3): plain SGD at a constant rate, and once the
+    validation perplexity after an epoch is worse than the best of all but the last so many, the average of the weights
+    of all steps from there on, which is what is left in the end.
+
     Zoph & Le 2017, section 4.2, trains children for 35 epochs and says no more; steps of 35 tokens and the bound 5 are
     those of Zaremba et al. 2014, on whom that section builds. The rest is what trains small models of characters
     well in seconds. Dropout belongs to the model.
@@ -165,29 +234,60 @@ class TextRecipe:
     lr: float = 1e-2
     weight_decay: float = 0.0
     clip: float = 5.0  # of the gradient's norm
+    patience: int = 0  # n of NT-ASGD, in epochs; 0: Adam and a cosine
+    slowness: float = 0.0  # weight of the mean square by which a unit of the last layer changes from step to step
 
     def __post_init__(self) -> None:
-        checks.whole(1, batch_size=self.batch_size, bptt=self.bptt)
+        checks.number(0, epochs=self.epochs, weight_decay=self.weight_decay, slowness=self.slowness)
+        checks.whole(1, batch_size=self.batch_size)
+        checks.whole(2 if self.slowness else 1, bptt=self.bptt)
+        checks.whole(0, patience=self.patience)
         checks.positive(lr=self.lr, clip=self.clip)
-        checks.number(0, epochs=self.epochs, weight_decay=self.weight_decay)
 
 
-def train_text(model: nn.Module, tokens: Tensor, recipe: TextRecipe, seed: int) -> Iterator[float]:
+# Liu et al. 2019, section A.2.2, for one layer of 850 units on Penn Treebank, with `Dropouts(words=0.1)` and matrices
+# "node": trained until it converges; 8000 epochs is the limit in the authors' code, which has the start within 0.04 and
+# the slowness of Merity et al. 2018, too. There the best of all epochs is kept, and the length of a batch varies.
+DARTS_PTB = TextRecipe(8000, 64, 35, lr=20.0, weight_decay=8e-7, clip=0.25, patience=5, slowness=1e-3)
+
+
+def train_text(
+    model: nn.Module, tokens: Tensor, recipe: TextRecipe, seed: int, valid: Tensor | None = None
+) -> Iterator[float]:
     """Trains in place and yields the training loss (nats per token) of every batch, a function of (seed, index).
 
     `model` is called as a `child.RecurrentChild`. Its state is carried from batch to batch, without gradient, and
-    starts from nothing at each epoch. `tokens` (N,) int64.
+    starts from nothing at each epoch. `tokens` and `valid` (N,) int64; a recipe with patience needs both, and the
+    model gets the averaged weights after the last batch.
     """
-    optim = torch.optim.Adam(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
+    if recipe.patience and valid is None:
+        raise ValueError(f"valid: got None, expected tokens: the recipe has patience {recipe.patience}")
+    rule = torch.optim.SGD if recipe.patience else torch.optim.Adam
+    optim = rule(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
     per_epoch = text_batches(tokens, recipe.batch_size, recipe.bptt)
     batches = round(recipe.epochs * per_epoch)
-    state = None
+    state, average, found = None, None, []
     for index in range(batches):
         for group in optim.param_groups:
-            group["lr"] = cosine(index / batches, recipe.lr)
+            group["lr"] = recipe.lr if recipe.patience else cosine(index / batches, recipe.lr)
         x, y = text_batch(tokens, index, recipe.batch_size, recipe.bptt, seed)  # (bptt, batch_size)
         loss, state = train_text_step(model, optim, x, y, None if index % per_epoch == 0 else state, recipe)
+        if average is not None:
+            average.update_parameters(model)
+        elif valid is not None and recipe.patience and (index + 1) % per_epoch == 0:
+            found.append(perplexity(model, valid, recipe.batch_size))
+            average = AveragedModel(model) if stalled(found, recipe.patience) else None
         yield loss.item()
+    if average is not None:
+        model.load_state_dict(average.module.state_dict())
+
+
+def stalled(found: list[float], patience: int) -> bool:
+    """Whether the last perplexity is worse than the best before the `patience` that precede it.
+
+    The trigger of Merity et al. 2018, algorithm 1; false with fewer than patience + 2 of them.
+    """
+    return len(found) > patience + 1 and found[-1] > min(found[: -patience - 1])
 
 
 def train_text_step(
@@ -198,12 +298,21 @@ def train_text_step(
     state: list[child.State] | None,
     recipe: TextRecipe,
 ) -> tuple[Tensor, list[child.State]]:
-    """One step on a batch x, y (bptt, batch_size); returns the loss () and the state after it, both detached."""
+    """One step on a batch x, y (bptt, batch_size); returns the loss () and the state after it, both detached.
+
+    The loss is the cross-entropy alone; slowness enters the gradient (Merity et al. 2018, section 4.6).
+    """
     model.train()
-    logits, state = model(x, state)
+    slowness: Tensor | float = 0.0
+    if recipe.slowness:
+        outputs, state = model.read(x, state)  # type: ignore[operator]
+        logits = model.decode(outputs)  # type: ignore[operator]
+        slowness = recipe.slowness * F.mse_loss(outputs[1:], outputs[:-1])
+    else:
+        logits, state = model(x, state)
     loss = F.cross_entropy(logits.flatten(0, 1), y.flatten())
     optim.zero_grad()
-    loss.backward()
+    (loss + slowness).backward()
     nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
     optim.step()
     return loss.detach(), [(h.detach(), c.detach()) for h, c in state]
@@ -263,9 +372,11 @@ class TrainTextChild:
     recipe: TextRecipe
     units: int
     layers: int = 1
-    dropout: float = 0.0
+    dropout: float | child.Dropouts = 0.0
     seed: int = 0
     c: float = 80.0
+    matrices: Matrices = "source"
+    spread: float = 0.0  # what the weights start within; 0: where PyTorch has them
 
     def __call__(self, tokens: Tokens) -> float:
         try:
@@ -278,14 +389,16 @@ class TrainTextChild:
         """The untrained child, where the task's text is."""
         size: dict[str, Any] = {"vocabulary": len(self.task.vocabulary), "units": self.units, "layers": self.layers}
         with runs.seeded(self.seed):
-            model = child.build_recurrent(self.space, tokens, **size, dropout=self.dropout)
+            model = child.build_recurrent(self.space, tokens, **size, dropout=self.dropout, matrices=self.matrices)
+            if self.spread:
+                child.start_within(self.spread, model)
         return model.to(self.task.train.device)
 
     def trained(self, tokens: Tokens) -> nn.Module:
         """The trained child. Raises `FloatingPointError` if its training diverges."""
         model = self.build(tokens)
         with runs.seeded(self.seed):  # dropout draws
-            for _ in finite(train_text(model, self.task.train, self.recipe, self.seed)):
+            for _ in finite(train_text(model, self.task.train, self.recipe, self.seed, self.task.valid)):
                 pass
         return model
 
@@ -295,11 +408,19 @@ class TrainTextChild:
 
 @dataclass(frozen=True)
 class ImageObjective:
-    """Images in batches, a loss to train shared weights with, and the reward of an architecture on a minibatch."""
+    """Images in batches, a loss to train shared weights with, and the reward of an architecture on a minibatch.
+
+    The DARTS authors' search augments the images of both splits: `shift` 4 and `flip` on CIFAR-10, without a cutout.
+    """
 
     task: ImageTask
     batch_size: int
     seed: int = 0
+    shift: int = 0
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        check_augmentation(self.shift, self.flip)
 
     @property
     def batches(self) -> int:
@@ -308,7 +429,8 @@ class ImageObjective:
 
     def batch(self, split: str, index: int) -> tuple[Tensor, Tensor]:
         """Batch `index` of "train" or "valid": x (B, C, H, W), y (B,), a pure function of (seed, index)."""
-        return image_batch(getattr(self.task, split), index, self.batch_size, self.seed)
+        x, y = image_batch(getattr(self.task, split), index, self.batch_size, self.seed)
+        return augmented(x, self.seed, index, self.shift, self.flip), y
 
     def loss(
         self, model: nn.Module, weights: Weights, batch: tuple[Tensor, Tensor], state: None = None

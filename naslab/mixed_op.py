@@ -195,7 +195,8 @@ class MixedRecurrentCell(nn.Module):
     - "op": one for each node and function, and state 0 is made by a tanh (the ENAS authors' later code);
     - "node": one for each node, and state 0 is made by a tanh (the DARTS authors' code).
 
-    With `norm` a batch norm without affine follows state 0, if it is made, and every node, as in DARTS' search.
+    With `norm` a batch norm without affine follows state 0, if it is made, and every node, as in DARTS' search. `mask`
+    (B, units) multiplies what the matrices read of the states, not what bypasses them.
     """
 
     def __init__(self, space: CellSpace, units: int, matrices: Matrices, norm: bool = False) -> None:
@@ -216,15 +217,18 @@ class MixedRecurrentCell(nn.Module):
     def normalise(self, state: Tensor) -> Tensor:
         return F.batch_norm(state, None, None, training=True) if self.norm else state
 
-    def forward(self, x: Tensor, state: tuple[Tensor, Tensor], rows: Sequence[Terms]) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, state: tuple[Tensor, Tensor], rows: Sequence[Terms], mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         h, c = state
-        pair = torch.cat([x, h], dim=-1)  # (B, 2 units)
+        pair = torch.cat([x, h if mask is None else h * mask], dim=-1)  # (B, 2 units)
         states = [h if self.first is None else self.normalise(highway(h, self.first(pair), torch.tanh))]
         of_edges = zip(self.space.edges, rows, strict=True)
         for node in range(1, 1 + self.space.nodes):
             carried: list[Tensor] = []
             for (source, target), terms in islice(of_edges, node):
-                reads = pair if self.first is None and source == 0 else states[source]
+                s = states[source]
+                reads = pair if self.first is None and source == 0 else s if mask is None else s * mask
                 read: dict[str, Tensor] = {}
                 for k, weight in terms:
                     op = self.space.ops[k]
@@ -232,7 +236,7 @@ class MixedRecurrentCell(nn.Module):
                         continue
                     if (key := self.key(source, target, op)) not in read:
                         read[key] = self.weights[key](reads)  # (B, 2 units)
-                    carried.append(scaled(weight, highway(states[source], read[key], ACTIVATIONS[op])))
+                    carried.append(scaled(weight, highway(s, read[key], ACTIVATIONS[op])))
             states.append(self.normalise(sum(carried, start=torch.zeros_like(h))))
         ends = leaving(self.space, rows)
         total = sum((w for _, w in ends), start=0.0)

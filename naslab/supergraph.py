@@ -20,6 +20,7 @@ from naslab.batched import BatchedCell, BatchedRecurrentCell
 from naslab.child import (
     BenchChild,
     CellChild,
+    Dropouts,
     MacroChild,
     RecurrentCell,
     RecurrentChild,
@@ -253,7 +254,7 @@ class RecurrentNet(nn.Module):
         vocabulary: int,
         units: int,
         layers: int = 1,
-        dropout: float = 0.0,
+        dropout: float | Dropouts = 0.0,
         matrices: Matrices = "source",
         norm: bool = False,
         fast: bool = False,
@@ -296,7 +297,7 @@ class RecurrentNet(nn.Module):
 def classified(classifier: BlockConv, parts: Parts) -> Tensor:
     """Logits (B, classes) of parts (B, C, H, W), averaged."""
     x, kept = joined(parts)
-    return classifier(x.mean((-2, -1), keepdim=True), kept).flatten(1)
+    return classifier(F.avg_pool2d(x, x.shape[-2:]), kept).flatten(1)
 
 
 def check_size(

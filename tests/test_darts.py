@@ -218,6 +218,87 @@ def test_the_search_is_algorithm_1(name):
         assert torch.allclose(p, q, atol=1e-3)
 
 
+def test_no_gradient_of_w_no_second_term():
+    """The toy at alpha = 0, where L_valid does not depend on w."""
+    a, w = (torch.tensor(v, dtype=torch.float64).requires_grad_() for v in (0.0, 1.0))
+
+    def loss(alpha, split):
+        a = alpha["a"]
+        return a * w - 2 * a + 1 if split == "valid" else w**2 - 2 * a * w + a**2
+
+    found = darts.alpha_gradient(loss, [w], {"a": a}, "train", "valid", 0.5)["a"]
+    assert found.item() == -2.0 and w.item() == 1.0  # d/da = w' - 2, w' = w - 0.5 * 2 (w - a) = 0
+
+
+def test_all_losses_of_a_step_see_the_same_draws():
+    """Else the finite difference is one of dropout masks, over 2 epsilon."""
+    space, model, objective = images()
+    seen = []
+
+    class Noisy:
+        batches = objective.batches
+        batch = staticmethod(objective.batch)
+
+        def loss(self, model, weights, batch, state=None):
+            seen.append(torch.rand(()).item())
+            return objective.loss(model, weights, batch, state)
+
+    alpha = darts.start(space)
+    for _ in darts.search(space, model, Noisy(), alpha, darts.Config(1), torch.Generator()):
+        pass
+    a_step = [seen[i : i + 5] for i in range(0, len(seen), 5)]
+    assert len(a_step) == objective.batches and all(len({*draws}) == 1 for draws in a_step)
+    assert len({*seen}) == len(a_step)
+
+
+FAST = {"dilated 8x8": 8, "odd 9x9": 9, "14x14, odd halves": 14}
+
+
+@pytest.mark.parametrize("order", [0.0, 0.1], ids=["first order", "second order"])
+@pytest.mark.parametrize("size", FAST.values(), ids=FAST)
+@pytest.mark.parametrize("channels", [3, 4, 8])
+def test_the_fast_cells_are_the_readable_ones(channels, size, order):
+    """Normal and reduction cells: outputs, gradients of w and of alpha, in both orders, in float64."""
+    space, found = spaces.darts_conv(), []
+    torch.manual_seed(0)
+    alpha = {t: torch.randn(shape).double().requires_grad_() for t, shape in space.tables.items()}
+    batches = {split: (torch.randn(4, 3, size, size).double(), torch.randint(0, 10, (4,))) for split in "ab"}
+    for fast in (False, True):
+        with runs.seeded(0):
+            model = ConvNet(space, channels, 4, affine=False, pool_norm=True, fast=fast).double()
+        if fast:
+            model = model.to(memory_format=torch.channels_last)
+        assert all(norm.running_mean is None for norm in model.modules() if isinstance(norm, torch.nn.BatchNorm2d))
+
+        def loss(alpha, split, model=model):
+            x, y = batches[split]
+            return F.cross_entropy(model(x, darts.relax(alpha)), y)
+
+        w = list(model.parameters())
+        out = model(batches["a"][0], darts.relax(alpha))
+        g_w = torch.autograd.grad(loss(alpha, "a"), w)
+        g_alpha = darts.alpha_gradient(loss, w, alpha, "a", "b", order)
+        found.append([out, *g_w, *g_alpha.values()])
+    for one, other in zip(*found, strict=True):
+        assert (one - other).abs().max() <= 1e-10 * max(1.0, one.abs().max().item())
+
+
+@pytest.mark.parametrize("norm", [False, True])
+def test_the_fast_recurrent_cell_is_the_readable_one(norm):
+    space, found = spaces.darts_rnn(4), []
+    torch.manual_seed(0)
+    alpha = {t: torch.randn(shape).double().requires_grad_() for t, shape in space.tables.items()}
+    x, y = torch.randint(0, 7, (2, 5, 6))
+    for fast in (False, True):
+        with runs.seeded(0):
+            model = RecurrentNet(space, 7, 6, matrices="node", norm=norm, fast=fast).double()
+        out, _ = model(x, darts.relax(alpha))
+        loss = F.cross_entropy(out.flatten(0, 1), y.flatten())
+        found.append([out, *torch.autograd.grad(loss, [*model.parameters(), *alpha.values()])])
+    for one, other in zip(*found, strict=True):
+        assert (one - other).abs().max() <= 1e-10 * max(1.0, one.abs().max().item())
+
+
 def test_what_nobody_reads_is_not_computed():
     space, model, objective = images()
     alpha = darts.start(space)

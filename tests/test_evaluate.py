@@ -1,12 +1,18 @@
+import collections
+import dataclasses
+import itertools
 import math
 
 import pytest
 import torch
 import torch.nn.functional as F
 from fake_device import fake_gpu
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from naslab import child, data, evaluate, genotypes, spaces, supergraph
+from naslab.child import Dropouts
 from naslab.data import Images
 from naslab.evaluate import (
     Recipe,
@@ -14,7 +20,11 @@ from naslab.evaluate import (
     TrainChild,
     TrainTextChild,
     accuracy,
+    augmented,
+    cut_out,
+    moved,
     perplexity,
+    stalled,
     train,
     train_step,
     train_text,
@@ -169,6 +179,135 @@ def test_drop_path_needs_a_child_that_has_it():
 def test_default_recipe_is_darts():
     r = evaluate.Recipe()
     assert (r.batch_size, r.lr, r.momentum, r.weight_decay, r.clip) == (96, 0.025, 0.9, 3e-4, 5.0)
+    assert (r.shift, r.flip, r.cutout) == (0, False, 0)
+    r = evaluate.DARTS
+    assert (r.epochs, r.batch_size, r.lr, r.momentum, r.weight_decay, r.clip) == (600, 96, 0.025, 0.9, 3e-4, 5.0)
+    assert (r.drop_path, r.auxiliary_weight, r.cutout, r.shift, r.flip) == (0.2, 0.4, 16, 4, True)
+    assert (r.lr_min, r.restart, r.nesterov) == (0, 0, False)
+
+
+# What is done to training images
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def square(height, width, side, row, column):
+    """The pixels of a square centred on one of the image's, as the border cuts it off."""
+    start = -(side // 2)
+    steps = range(start, start + side)
+    return frozenset((y, x) for y in range(height) for x in range(width) if y - row in steps and x - column in steps)
+
+
+@given(st.integers(1, 6), st.integers(1, 6), st.integers(1, 9))
+def test_the_squares_of_every_centre(height, width, side):
+    n = 40 * height * width
+    x = torch.rand(n, 2, height, width, generator=seeded(1)) + 1
+    before = x.clone()
+    out = cut_out(x, side, seeded(height + 10 * width + 100 * side))
+    assert torch.equal(x, before)
+    gone = out == 0
+    assert torch.equal(gone[:, 0], gone[:, 1]) and torch.equal(out[~gone], x[~gone])
+    found = collections.Counter(frozenset(map(tuple, image.nonzero().tolist())) for image in gone[:, 0])
+    centres = itertools.product(range(height), range(width))
+    wanted = collections.Counter(square(height, width, side, *centre) for centre in centres)
+    assert found.keys() <= wanted.keys()
+    for pixels, ways in wanted.items():  # every centre is as likely
+        p = ways / (height * width)
+        assert abs(found[pixels] - n * p) <= 6 * math.sqrt(n * p * (1 - p))
+
+
+def test_a_square_of_16_pixels_as_in_the_authors_code():
+    """Rows and columns from 8 before the centre to 7 after it: 64 zeros in a corner, 256 inside."""
+    x = torch.ones(4000, 1, 32, 32)
+    zeros = (cut_out(x, 16, seeded()) == 0).sum((1, 2, 3))
+    assert zeros.min() == 64 and zeros.max() == 256
+    assert ((zeros == 256).float().mean() - (17 / 32) ** 2).abs() < 0.04  # of centres from 8 to 24
+
+
+@given(st.integers(0, 3), st.booleans(), st.integers(1, 5), st.integers(1, 5))
+def test_images_move_and_are_mirrored_as_a_whole(shift, flip, height, width):
+    x = torch.rand(30, 3, height, width, generator=seeded(1)) + 1
+    out = moved(x, shift, flip, seeded(shift + 10 * height))
+    assert out.shape == x.shape
+    for before, after in zip(x, out, strict=True):
+        crops = [
+            F.pad(before, (shift,) * 4)[:, top : top + height, left : left + width]
+            for top, left in itertools.product(range(2 * shift + 1), repeat=2)
+        ]
+        assert any(torch.equal(after, c) or (flip and torch.equal(after, c.flip(-1))) for c in crops)
+
+
+def test_every_move_is_as_likely():
+    n = 9000
+    x = torch.arange(1.0, 10).view(1, 1, 3, 3).expand(n, 1, 3, 3)
+    found = collections.Counter(tuple(image.flatten().tolist()) for image in moved(x, 1, True, seeded()))
+    assert len(found) == 18 and all(abs(k - n / 18) < 5 * math.sqrt(n / 18) for k in found.values())
+    assert torch.equal(moved(x, 0, False, seeded()), x)
+
+
+def test_augmentation_is_a_function_of_seed_and_index():
+    x = torch.randn(8, 1, 6, 6, generator=seeded())
+    a = augmented(x, 3, 5, shift=2, flip=True, cutout=3)
+    torch.manual_seed(1)
+    before = torch.random.get_rng_state()
+    assert torch.equal(augmented(x, 3, 5, shift=2, flip=True, cutout=3), a)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    for seed, index in ((3, 6), (4, 5), (5, 3)):
+        assert not torch.equal(augmented(x, seed, index, shift=2, flip=True, cutout=3), a)
+    assert augmented(x, 3, 5) is x
+    for options in ({"shift": 1}, {"flip": True}, {"cutout": 1}):
+        assert not torch.equal(augmented(x, 3, 5, **options), x)
+
+
+def test_augmentation_keeps_the_memory_format():
+    x = torch.randn(8, 3, 6, 6).to(memory_format=torch.channels_last)
+    out = augmented(x, 0, 0, shift=1, flip=True, cutout=3)
+    assert out.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(out, augmented(x.contiguous(), 0, 0, shift=1, flip=True, cutout=3))
+
+
+def test_augmentation_stays_on_the_device_of_the_images():
+    with fake_gpu() as device:
+        out = augmented(torch.randn(8, 3, 6, 6, device=device), 0, 0, shift=1, flip=True, cutout=3)
+        assert out.device.type == "lazy" and out.shape == (8, 3, 6, 6)
+
+
+class Watching(Linear):
+    """It keeps what it is shown."""
+
+    def forward(self, x, drop_path=0.0):
+        self.seen.append(x)
+        return self.linear(x.flatten(1))
+
+
+def test_training_augments_and_measuring_does_not():
+    recipe = Recipe(epochs=2, batch_size=10, shift=1, flip=True, cutout=1)
+    model = Watching()
+    list(train(model, images(), recipe, seed=3))
+    assert len(model.seen) == 8
+    for index, x in enumerate(model.seen):
+        batch, _ = data.image_batch(images(), index, 10, 3)
+        assert torch.equal(x, augmented(batch, 3, index, shift=1, flip=True, cutout=1))
+    model.seen.clear()
+    accuracy(model, images())
+    assert torch.equal(torch.cat(model.seen), images().x)
+
+
+def test_an_augmented_child_learns_and_repeats():
+    recipe = Recipe(epochs=2, batch_size=32, lr=0.1, shift=1, cutout=3)
+    assert judge(recipe=recipe)(CONVS) == judge(recipe=recipe)(CONVS) > 0.4
+
+
+@pytest.mark.parametrize("make", [Recipe, lambda **k: evaluate.ImageObjective(data.digits(), 10, **k)])
+@pytest.mark.parametrize(
+    ("name", "bad"), [("shift", -1), ("shift", 1.5), ("flip", 1), ("flip", None), ("cutout", -1), ("cutout", "16")]
+)
+def test_an_augmentation_out_of_range_is_refused_by_name(make, name, bad):
+    if name != "cutout" or make is Recipe:
+        with pytest.raises(ValueError, match=f"{name}: got {bad!r}, expected"):
+            make(**{name: bad})
 
 
 # Text
@@ -235,6 +374,148 @@ def test_text_batches_states_and_rates(monkeypatch):
         assert count == 10 * (index % per_epoch)  # carried, and nothing at the start of an epoch
         assert training and not requires_grad
     assert rates == pytest.approx([0.5 * (1 + math.cos(math.pi * k / 22)) / 2 for k in range(22)])
+
+
+def test_the_default_is_adam_along_a_cosine_bit_for_bit():
+    recipe, model, mine = TextRecipe(epochs=1.5, batch_size=4, bptt=10, lr=0.05, weight_decay=0.1), Bigram(), Bigram()
+    losses = list(train_text(model, text(), recipe, seed=3))
+    optim = torch.optim.Adam(mine.parameters(), 0.05, weight_decay=0.1)
+    for index, loss in enumerate(losses):
+        optim.param_groups[0]["lr"] = 0.05 * (1 + math.cos(math.pi * (index / len(losses)))) / 2
+        x, y = data.text_batch(text(), index, 4, 10, 3)
+        found = F.cross_entropy(mine.logits[x].flatten(0, 1), y.flatten())
+        optim.zero_grad()
+        found.backward()
+        nn.utils.clip_grad_norm_(mine.parameters(), 5.0)
+        optim.step()
+        assert loss == found.item()
+    assert len(losses) == 14 and torch.equal(model.logits, mine.logits)
+
+
+def test_the_recipe_of_darts_for_text():
+    r = evaluate.DARTS_PTB
+    assert (r.batch_size, r.bptt, r.lr, r.weight_decay, r.clip) == (64, 35, 20.0, 8e-7, 0.25)
+    assert (r.patience, r.slowness, r.epochs) == (5, 1e-3, 8000)
+    assert (TextRecipe().patience, TextRecipe().slowness) == (0, 0)
+
+
+@given(st.lists(st.floats(1, 9), max_size=12), st.integers(1, 4))
+def test_the_trigger_by_hand(found, patience):
+    """Merity et al. 2018, algorithm 1, line by line: logs has what was found before v, and t entries."""
+    for t, v in enumerate(found):
+        logs = found[:t]
+        wanted = t > patience and v > min(logs[: t - patience])  # l from 0 to t - n - 1
+        assert stalled(found[: t + 1], patience) == wanted
+
+
+def test_the_trigger_looks_past_the_last_few():
+    assert [stalled([5.0, 4, 3, 3.5, 3.4, 3.3][:k], 2) for k in range(7)] == [False] * 6 + [True]
+    assert [stalled([5.0, 4, 3, 3.5, 3.4, 2.9][:k], 2) for k in range(7)] == [False] * 7
+    assert not stalled([3.0, 3, 3, 3, 3], 1) and not stalled([3.0, 3, 3, 3, math.nan], 1)
+
+
+PLANTED = (7.0, 9.0, 8.0, 6.0)  # with patience 1 the third is the first that is worse than the best before the last
+
+
+def averaged(monkeypatch, epochs, patience, planted=PLANTED):
+    """A model trained by NT-ASGD on planted perplexities, its losses, and how often it was measured."""
+    asked = iter(planted)
+    seen = []
+    monkeypatch.setattr(evaluate, "perplexity", lambda m, t, s: (seen.append((t, s)), next(asked))[1])
+    model = Bigram(torch.zeros(VOCABULARY, VOCABULARY, dtype=torch.float64))
+    recipe = TextRecipe(epochs, 4, 10, lr=2.0, weight_decay=0.01, clip=0.05, patience=patience)
+    losses = list(train_text(model, text(), recipe, seed=3, valid=text(50, 1)))
+    assert all(torch.equal(t, text(50, 1)) and s == 4 for t, s in seen)
+    return model, losses, len(seen)
+
+
+def sgd_by_hand(steps):
+    """The weights after every step of plain SGD in float64, and the losses before."""
+    w, path, losses = torch.zeros(VOCABULARY, VOCABULARY, dtype=torch.float64), [], []
+    for index in range(steps):
+        x, y = data.text_batch(text(), index, 4, 10, 3)
+        w = w.requires_grad_()
+        loss = -w[x].log_softmax(-1).gather(-1, y[..., None]).mean()
+        (g,) = torch.autograd.grad(loss, w)
+        g = g * min(1, 0.05 / (g.norm() + 1e-6)) + 0.01 * w.detach()
+        w = w.detach() - 2.0 * g
+        path.append(w)
+        losses.append(loss.item())
+    return path, losses
+
+
+def test_nt_asgd_averages_every_step_since_the_trigger(monkeypatch):
+    model, losses, asked = averaged(monkeypatch, 4.5, 1)
+    path, wanted = sgd_by_hand(40)  # 9 batches an epoch
+    assert asked == 3 and losses == pytest.approx(wanted, rel=1e-12)  # training goes on from what is not averaged
+    mean = torch.stack(path[27:]).mean(0)
+    assert torch.allclose(model.logits, mean, rtol=0, atol=1e-13)
+    assert not torch.allclose(mean, torch.stack(path[26:]).mean(0), atol=1e-4)
+
+
+def test_nt_asgd_without_a_trigger_is_sgd(monkeypatch):
+    for epochs, patience, asked in ((2.5, 1, 2), (4, 4, 4)):
+        model, losses, found = averaged(monkeypatch, epochs, patience)
+        path, wanted = sgd_by_hand(round(epochs * 9))
+        assert found == asked and losses == pytest.approx(wanted, rel=1e-12)
+        assert torch.allclose(model.logits, path[-1], rtol=0, atol=1e-13)
+
+
+def test_nt_asgd_triggered_by_the_last_epoch_changes_nothing(monkeypatch):
+    model, _, asked = averaged(monkeypatch, 3, 1)
+    assert asked == 3 and torch.allclose(model.logits, sgd_by_hand(27)[0][-1], rtol=0, atol=1e-13)
+
+
+def test_nt_asgd_keeps_the_rate_and_the_tie(monkeypatch):
+    rates, real = [], torch.optim.SGD.step
+    monkeypatch.setattr(torch.optim.SGD, "step", lambda s: (rates.append(s.param_groups[0]["lr"]), real(s))[1])
+    asked = iter((1.0, 1.0, 2.0))
+    monkeypatch.setattr(evaluate, "perplexity", lambda *a: next(asked))
+    recipe = TextRecipe(4, 64, 10, lr=2.0, clip=0.25, patience=1)
+    model = text_judge(recipe=recipe, spread=0.04, dropout=0.1).trained(genotypes.NAS_CELL[1])
+    assert {*rates} == {2.0} and len(rates) == 4 * data.text_batches(TASK.train, 64, 10)
+    assert model.decoder.weight is model.embedding.weight
+
+
+def test_nt_asgd_needs_a_text_to_validate_on():
+    with pytest.raises(ValueError, match="valid: got None, expected tokens: the recipe has patience 2"):
+        next(train_text(Bigram(), text(), TextRecipe(patience=2), seed=0))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ({"patience": -1}, "patience: got -1"),
+        ({"patience": 0.5}, r"patience: got 0\.5"),
+        ({"slowness": -1}, "slowness: got -1"),
+        ({"slowness": math.nan}, "slowness: got nan"),
+        ({"slowness": 1.0, "bptt": 1}, "bptt: got 1, expected an int of at least 2"),
+    ],
+)
+def test_a_text_recipe_out_of_range_is_refused_by_name(numbers, message):
+    with pytest.raises(ValueError, match=message):
+        TextRecipe(**numbers)
+
+
+def test_slowness_by_hand():
+    """The gradient is that of the sum; the loss is the cross-entropy alone, with the same dropout in both."""
+    space, tokens = genotypes.NAS_CELL
+    x, y = data.text_batch(text(), 0, 4, 6, seed=0)
+    torch.manual_seed(0)
+    model = child.build_recurrent(space, tokens, vocabulary=7, units=5, layers=2, dropout=Dropouts(hidden=0)).double()
+    outputs = []
+    model.cells[1].register_forward_hook(lambda m, inputs, out: outputs.append(out[0]))
+    torch.manual_seed(1)
+    logits, _ = model.train()(x)
+    loss = F.cross_entropy(logits.flatten(0, 1), y.flatten())
+    slow = sum(((b - a) ** 2).mean() for a, b in itertools.pairwise(outputs)) / 5
+    wanted = torch.autograd.grad(loss + 0.7 * slow, list(model.parameters()))
+    torch.manual_seed(1)
+    optim = torch.optim.SGD(model.parameters(), 1e-9)
+    found, _ = train_text_step(model, optim, x, y, None, TextRecipe(slowness=0.7, clip=1e9))
+    assert found.item() == loss.item()
+    for p, g in zip(model.parameters(), wanted, strict=True):
+        assert torch.allclose(p.grad, g, rtol=1e-9, atol=1e-12)
 
 
 def test_perplexity_by_hand_with_any_streams():
@@ -325,6 +606,22 @@ def test_the_text_reward_repeats_and_leaves_the_global_random_numbers_alone():
     assert not torch.equal(other.embedding.weight, judge.build(genotypes.NAS_CELL[1]).embedding.weight)
 
 
+def test_a_darts_cell_is_trained_as_the_paper_trains_it():
+    space, tokens = genotypes.read_darts(genotypes.DARTS_V2_RNN)
+    recipe = TextRecipe(4, 16, 10, lr=20.0, weight_decay=8e-7, clip=0.25, patience=1, slowness=1e-3)
+    few = {"words": 0.05, "embedding": 0.05, "input": 0.1, "hidden": 0.05, "output": 0.1}
+    judge = text_judge((space, tokens), recipe=recipe, dropout=Dropouts(**few), matrices="node", spread=0.04)
+    assert [tuple(w.weight.shape) for w in judge.build(tokens).cells[0].weights] == [(24, 12)] * 8
+    assert all(p.abs().max() <= 0.04 for p in judge.build(tokens).parameters())
+    before = torch.random.get_rng_state()
+    assert judge(tokens) > 80 / 4**2
+    with pytest.raises(ValueError, match="spread: got -1, expected a number above 0"):
+        dataclasses.replace(judge, spread=-1).build(tokens)
+    short = dataclasses.replace(judge, recipe=dataclasses.replace(recipe, epochs=0.2))
+    assert short(tokens) == short(tokens)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
 def test_a_diverged_text_child_is_a_recorded_failure():
     unbounded = (0,) * 10  # sums alone: what is in h grows from token to token without a bound
     judge = text_judge(genotypes.FIGURE_5, recipe=TextRecipe(epochs=1, batch_size=16, bptt=35, lr=1000.0))
@@ -358,6 +655,19 @@ def test_a_conv_string_is_trained_without_channels():
     space = spaces.ConvSpace(2, filters=(8, 16))
     reward = judge(space=space, channels=None, cells=None)((1, 1, 0, 0, 0, 1, 1, 0, 0, 1, 1))
     assert reward > 0.7
+
+
+def test_a_step_of_darts_ptb_leaves_no_tensor_on_the_wrong_device():
+    with fake_gpu() as device:
+        space, tokens = genotypes.read_darts(genotypes.DARTS_V2_RNN)
+        size = {"vocabulary": 7, "units": 4, "dropout": Dropouts(words=0.1), "matrices": "node"}
+        model = child.build_recurrent(space, tokens, **size).to(device)
+        optim = torch.optim.SGD(model.parameters(), 20.0)
+        x, y = data.text_batch(torch.randint(0, 7, (400,), device=device), 0, 8, 3, seed=0)
+        loss, state = train_text_step(model, optim, x, y, None, evaluate.DARTS_PTB)
+        loss, state = train_text_step(model, optim, x, y, state, evaluate.DARTS_PTB)
+        found = [loss, *(v for pair in state for v in pair), *model.parameters(), *(p.grad for p in model.parameters())]
+        assert {t.device.type for t in found} == {"lazy"}
 
 
 @pytest.mark.parametrize("cell", ["tree", "lstm"])
@@ -436,6 +746,16 @@ def test_an_image_objective_by_hand():
     loss, state = objective.loss(Tilted(), tilted, batch)
     nats = [math.log(sum(map(math.exp, row))) - row[k] for row, k in zip(Tilted()(x, tilted).tolist(), y, strict=True)]
     assert loss.item() == pytest.approx(sum(nats) / 10, rel=1e-6) and state is None
+
+
+def test_an_image_objective_augments_both_splits():
+    task = image_objective().task
+    objective = evaluate.ImageObjective(task, 10, 2, shift=1, flip=True)
+    for split, index in (("train", 3), ("valid", 1)):
+        x, y = data.image_batch(getattr(task, split), index, 10, 2)
+        found, labels = objective.batch(split, index)
+        assert torch.equal(found, augmented(x, 2, index, shift=1, flip=True)) and torch.equal(labels, y)
+        assert not torch.equal(found, x)
 
 
 class Lifted(Bigram):

@@ -5,6 +5,7 @@ L_train(w, alpha). Algorithm 1 takes a step of alpha, for which one step of w st
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any, Protocol
@@ -90,20 +91,24 @@ def alpha_gradient(
     """
     tables = [*alpha.values()]
     if xi == 0:  # first order
-        return dict(zip(alpha, gradient(loss(alpha, valid), tables), strict=True))
+        with frozen(w):
+            return dict(zip(alpha, gradient(loss(alpha, valid), tables), strict=True))
     here = [p.detach().clone() for p in w]
-    step = gradient(loss(alpha, train), w)
+    fixed = {table: a.detach() for table, a in alpha.items()}
+    step = gradient(loss(fixed, train), w)
     with torch.no_grad():
         torch._foreach_add_(w, step if push is None else torch._foreach_add(step, push), alpha=-xi)  # w'
     both = gradient(loss(alpha, valid), [*w, *tables])
     g_w, g_alpha = both[: len(w)], both[len(w) :]
-    eps = radius / torch.stack(torch._foreach_norm(g_w)).norm().item()
+    norm = torch.stack(torch._foreach_norm(g_w)).norm().item()
+    eps = radius / norm if norm else radius  # without a gradient w+ = w-, whatever epsilon
     sides = []
     for sign in (1, -1):
         with torch.no_grad():
             torch._foreach_copy_(w, here)
             torch._foreach_add_(w, g_w, alpha=sign * eps)  # w+, w-
-        sides.append(gradient(loss(alpha, train), tables))
+        with frozen(w):
+            sides.append(gradient(loss(alpha, train), tables))
     with torch.no_grad():
         torch._foreach_copy_(w, here)
     return {t: g - xi * (up - down) / (2 * eps) for t, g, up, down in zip(alpha, g_alpha, *sides, strict=True)}  # eq. 7
@@ -126,6 +131,18 @@ def exact_alpha_gradient(
     pushed = step if push is None else [g + p for g, p in zip(step, push, strict=True)]
     ahead = [p - xi * g for p, g in zip(w, pushed, strict=True)]  # w'
     return dict(zip(alpha, gradient(loss(ahead, alpha, valid), [*alpha.values()]), strict=True))
+
+
+@contextmanager
+def frozen(w: Sequence[Tensor]) -> Iterator[None]:
+    """What nobody reads is not computed, nor kept for it: no gradient of `w` in here."""
+    for p in w:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in w:
+            p.requires_grad_()
 
 
 def gradient(loss: Tensor, of: Sequence[Tensor]) -> list[Tensor]:
@@ -155,7 +172,7 @@ def search(
     """Trains `model`, a supergraph, and `alpha` in place; a Step is a step of each (algorithm 1).
 
     The child of a step is what rounding would keep, its reward minus the validation loss of the step of alpha. The
-    state is `Live`. Whatever draws at random, such as dropout, is a function of the step's index. Raises
+    state is `Live`. Whatever draws at random, such as dropout, is a function of the step's index alone. Raises
     `FloatingPointError` if the search diverges.
     """
     w: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
@@ -185,23 +202,23 @@ def search(
         carried: dict[str, Any] = {}
 
         def loss(alpha: Weights, split: str) -> Tensor:
-            found, carried[split] = objective.loss(model, relax(alpha), batches[split], hidden[split])  # noqa: B023
+            with runs.seeded(index):  # noqa: B023  the same dropout in all losses of a step: they are subtracted
+                found, carried[split] = objective.loss(model, relax(alpha), batches[split], hidden[split])  # noqa: B023
             losses[split] = found.item()  # noqa: B023
             return found
 
         model.train()
         w_optim.param_groups[0]["lr"] = lr = cosine(index / steps, config.lr, config.lr_min)
         xi = lr if config.xi is None else config.xi
-        with runs.seeded(index):
-            push = momentum_and_decay(w_optim) if config.momentum_ahead and xi else None
-            g_alpha = alpha_gradient(loss, w, alpha, "train", "valid", xi, config.radius, push)
-            for table, a in alpha.items():
-                a.grad = g_alpha[table]
-            alpha_optim.step()
+        push = momentum_and_decay(w_optim) if config.momentum_ahead and xi else None
+        g_alpha = alpha_gradient(loss, w, alpha, "train", "valid", xi, config.radius, push)
+        for table, a in alpha.items():
+            a.grad = g_alpha[table]
+        alpha_optim.step()
 
-            frozen = {table: a.detach() for table, a in alpha.items()}
-            w_optim.zero_grad()
-            loss(frozen, "train").backward()
+        fixed = {table: a.detach() for table, a in alpha.items()}
+        w_optim.zero_grad()
+        loss(fixed, "train").backward()
         if not all(map(isfinite, losses.values())):
             raise FloatingPointError(f"diverged: the losses of step {index} are {losses}")
         nn.utils.clip_grad_norm_(w, config.clip)
@@ -216,5 +233,5 @@ def search(
 
         live = Live(state_now)
         info = {"loss": losses["train"], "valid_loss": losses["valid"], "lr": lr}
-        child = space.discretise(relax(frozen))
+        child = space.discretise(relax(fixed))
         yield Step(index, (child,), (-losses["valid"],), info, state=live)

@@ -1,0 +1,73 @@
+"""Hypergradients: how the validation loss changes with alpha when the weights w were *trained* with that alpha.
+
+The gradient of L_valid(w(alpha), alpha) is dL_valid/dalpha + (dw/dalpha)' dL_valid/dw. DARTS' single step
+(`search.darts.exact_alpha_gradient`) is the case k = 1 of `unrolled`; with k it tends to `implicit`. Like it, both
+take `loss(w, alpha, batch)`, a function of all three. Neither moves anything. float64 is the type for both.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.sparse.linalg import LinearOperator, cg
+from torch import Tensor
+
+from naslab import checks
+from naslab.spaces import Weights
+
+Loss = Callable[[Sequence[Tensor], Weights, Any], Tensor]  # w, alpha and a batch -> ()
+
+
+def unrolled(loss: Loss, w: Sequence[Tensor], alpha: Weights, train: Any, valid: Any, lr: float, steps: int) -> Weights:
+    """Of L_valid(w_k, alpha), where w_k is `w` after k = `steps` steps of plain gradient descent on L_train.
+
+    Reverse mode through the steps, all on the batch `train` (Maclaurin et al. 2015, section 2). All are kept for the
+    way back, so memory grows with k; the paper's algorithm 2 computes them again, backwards, instead. No step is
+    first-order DARTS.
+    """
+    checks.whole(0, steps=steps)
+    checks.number(0, lr=lr)
+    for _ in range(steps):
+        slope = gradient(loss(w, alpha, train), w, again=True)
+        w = [p - lr * g for p, g in zip(w, slope, strict=True)]
+    return dict(zip(alpha, gradient(loss(w, alpha, valid), [*alpha.values()]), strict=True))
+
+
+def implicit(
+    loss: Loss, w: Sequence[Tensor], alpha: Weights, train: Any, valid: Any, tolerance: float = 1e-10
+) -> Weights:
+    """Of L_valid(w*(alpha), alpha), if `w` is the minimum w*: g_alpha - (d2 L_train/dalpha dw) H^-1 g_w.
+
+    H = d2 L_train/dw2, g the gradients of L_valid. Since dL_train/dw = 0 for every alpha, its derivative in alpha is 0,
+    too: H dw*/dalpha + d2 L_train/dw dalpha = 0 (Bengio 2000). H is never written down: conjugate gradients solve
+    H q = g_w to a relative `tolerance` and need only products H v, each of them a backward pass (Pearlmutter 1994).
+    Raises `ArithmeticError` if H is not positive definite, where w is no minimum, or if there is no solution.
+    """
+    g = gradient(loss(w, alpha, valid), [*w, *alpha.values()])
+    g_w, g_alpha = flat(g[: len(w)]), g[len(w) :]
+    slope = flat(gradient(loss(w, alpha, train), w, again=True))
+
+    def product(v: np.ndarray) -> np.ndarray:
+        direction = torch.from_numpy(v).to(slope)
+        products = torch.autograd.grad(slope, w, direction, retain_graph=True, materialize_grads=True)
+        found = flat(products).cpu().numpy()
+        if not v @ found > 0:
+            raise ArithmeticError(f"the training loss has curvature {v @ found / (v @ v):.3g} here: w is no minimum")
+        return found
+
+    n = len(slope)
+    q, unsolved = cg(LinearOperator((n, n), product, dtype=np.float64), g_w.double().cpu().numpy(), rtol=tolerance)
+    if unsolved:
+        raise ArithmeticError(f"conjugate gradients: {unsolved} iterations without a solution to {tolerance:g}")
+    through_w = gradient(slope, [*alpha.values()], torch.from_numpy(q).to(slope))
+    return {t: direct - via for t, direct, via in zip(alpha, g_alpha, through_w, strict=True)}
+
+
+def gradient(of: Tensor, at: Sequence[Tensor], times: Tensor | None = None, again: bool = False) -> list[Tensor]:
+    """The gradient of a number, or of a vector `times` another; with `again` it can itself be differentiated."""
+    return [*torch.autograd.grad(of, at, times, create_graph=again, materialize_grads=True)]
+
+
+def flat(tensors: Iterable[Tensor]) -> Tensor:
+    return torch.cat([t.flatten() for t in tensors])
