@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from naslab.mixed_op import MixedCell, MixedRecurrentCell, Parts
-from naslab.ops import ACTIVATIONS, highway
+from naslab.ops import ACTIVATIONS, every_second, highway
 from naslab.spaces import NONE
 
 
@@ -135,7 +135,7 @@ def leave(cell: BatchedCell, x: Tensor, edges: list[int], table: Tensor) -> list
     many = torch.cat([relu] * n, dim=1)  # (B, edges * C, H, W)
     apart = many  # what the dilated convolutions read: of a stride of 2 every second pixel
     if stride == 2:
-        apart = torch.cat([relu[..., ::2, ::2]] * n, dim=1)
+        apart = torch.cat([every_second(relu, 0)] * n, dim=1)
     sent: list[Tensor] = []
     same: list[tuple[int, Tensor]] = []  # what has no weights: the same on all edges
     for k, name in enumerate(cell.space.ops):

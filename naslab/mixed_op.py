@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from naslab.ops import ACTIVATIONS, CONV_OPS, highway
+from naslab.ops import ACTIVATIONS, CONV_OPS, every_second, highway
 from naslab.spaces import NONE, CellSpace, Weights, check_tables
 
 Weight = float | Tensor  # a Tensor () if its gradient may be asked for
@@ -97,18 +97,18 @@ class BlockConv(nn.Module):
     A weight of a map scales its block, which is the smaller of the two; a block that is not needed gets no gradient.
     """
 
-    def __init__(self, blocks: int, c_in: int, c_out: int, stride: int = 1, bias: bool = False) -> None:
+    def __init__(self, blocks: int, c_in: int, c_out: int, bias: bool = False) -> None:
         super().__init__()
         whole = nn.Conv2d(blocks * c_in, c_out, 1, bias=bias)  # its initialisation
         self.blocks = nn.ParameterList(block.clone() for block in whole.weight.detach().split(c_in, dim=1))
-        self.bias, self.stride = whole.bias, stride
+        self.bias = whole.bias
 
     def weight(self, parts: Sequence[tuple[int, Weight]]) -> Tensor:
         """(C_out, parts * C_in, 1, 1)"""
         return torch.cat([scaled(weight, self.blocks[k]) for k, weight in parts], dim=1)
 
     def forward(self, x: Tensor, parts: Sequence[tuple[int, Weight]]) -> Tensor:
-        return F.conv2d(x, self.weight(parts), self.bias, self.stride)
+        return F.conv2d(x, self.weight(parts), self.bias)
 
 
 def joined(parts: Parts) -> tuple[Tensor, list[tuple[int, Weight]]]:
@@ -135,15 +135,15 @@ class ProjectedReduction(nn.Module):
 
     def __init__(self, blocks: int, c_in: int, c_out: int, affine: bool = True) -> None:
         super().__init__()
-        self.straight = BlockConv(blocks, c_in, c_out // 2, stride=2)
-        self.shifted = BlockConv(blocks, c_in, c_out - c_out // 2, stride=2)
+        self.straight = BlockConv(blocks, c_in, c_out // 2)
+        self.shifted = BlockConv(blocks, c_in, c_out - c_out // 2)
         self.norm = nn.BatchNorm2d(c_out, affine=affine)
 
     def forward(self, parts: Parts) -> Tensor:
         x, kept = joined(parts)
         x = F.relu(x)
-        shifted = F.pad(x, (0, 1, 0, 1))[..., 1:, 1:]
-        return self.norm(torch.cat([self.straight(x, kept), self.shifted(shifted, kept)], dim=1))
+        halves = [self.straight(every_second(x, 0), kept), self.shifted(every_second(x, 1), kept)]
+        return self.norm(torch.cat(halves, dim=1))
 
 
 class Alone(nn.Module):

@@ -299,6 +299,73 @@ def work_the_path_explorer(page: Page) -> None:
     assert all(len(set(column)) == 4 for column in zip(*views, strict=True))
 
 
+def work_the_blender(page: Page) -> None:
+    """Arrow keys on a slider make rounding keep another op, in text and drawing; the button takes it back."""
+    widget = page.locator(".jp-OutputArea-output:has(button:text-is('All alpha 0'))").first
+    text = widget.locator(".widget-html-content").first
+
+    def drawing() -> str:
+        return widget.locator("svg[role='img']").first.evaluate("e => e.outerHTML")
+
+    handle = widget.locator(".noUi-handle").nth(4)  # sep_conv_3x3
+    handle.scroll_into_view_if_needed()
+    expect(text).to_contain_text("rounding keeps: max_pool_3x3, weight 12.5%", timeout=20_000)
+    before = drawing()
+    handle.focus()
+    for _ in range(10):
+        handle.press("ArrowRight")
+    expect(text).to_contain_text("rounding keeps: sep_conv_3x3, weight 28.0%", timeout=20_000)
+    page.wait_for_timeout(1500)  # text and drawing are messages of their own
+    after = drawing()
+    button = widget.get_by_role("button", name="All alpha 0")
+    button.focus()
+    button.press("Enter")
+    expect(text).to_contain_text("rounding keeps: max_pool_3x3, weight 12.5%", timeout=20_000)
+    page.wait_for_timeout(1500)
+    assert before == drawing() != after
+
+
+def work_the_toy_landscape(page: Page) -> None:
+    """Keys on the slider of xi move where the search ends; too large a step makes it diverge, and that is said."""
+    widget = page.locator(".jp-OutputArea-output:has(.noUi-handle)").first
+    text = widget.locator(".widget-html-content", has_text="at rest where").first
+    xi, *_, step = widget.locator(".noUi-handle").all()
+    xi.scroll_into_view_if_needed()
+    expect(text).to_contain_text("alpha = 1, w = 1", timeout=20_000)
+    drawings = {widget.locator("svg[role='img']").first.evaluate("e => e.outerHTML")}
+    for slider, key, words in ((xi, "Home", "alpha = 2, w = 2"), (xi, "End", "= 0.4:"), (step, "End", "it diverges")):
+        slider.focus()
+        slider.press(key)
+        expect(text).to_contain_text(words, timeout=20_000)
+        page.wait_for_timeout(1500)  # text and drawing are messages of their own
+        drawings.add(widget.locator("svg[role='img']").first.evaluate("e => e.outerHTML"))
+    assert len(drawings) == 4
+
+
+def work_the_search_scrubber(page: Page) -> None:
+    """Arrow keys move through the recorded search; the step, the weights and the cursor follow, End goes to its end."""
+    widget = page.locator(".jp-OutputArea-output:has-text('this cell since')").first
+    text = widget.locator(".widget-html-content").first
+
+    def seen() -> tuple[str, str]:
+        return text.inner_text(), widget.locator("svg[role='img']").first.evaluate("e => e.outerHTML")
+
+    handle = widget.locator(".noUi-handle").first
+    handle.scroll_into_view_if_needed()
+    expect(text).to_contain_text("(frame 1 of", timeout=20_000)
+    views = [seen()]
+    handle.focus()
+    for key, place in (("ArrowRight", "(frame 2 of"), ("ArrowRight", "(frame 3 of"), ("End", "")):
+        handle.press(key)
+        expect(text).to_contain_text(place, timeout=20_000)
+        page.wait_for_timeout(1500)  # text and drawings are messages of their own
+        views.append(seen())
+    assert all(len(set(column)) == 4 for column in zip(*views, strict=True))
+    count = views[-1][0].split("(frame ")[1].split(")")[0].split(" of ")
+    assert count[0] == count[1]
+    assert widget.locator("svg[role='img']").count() == 2  # the tables, the cell
+
+
 # lesson -> what a reader does with its widgets
 WORK = {
     "01": [work_the_string_explorer],
@@ -306,4 +373,7 @@ WORK = {
     "04": [work_the_tree_assembler],
     "05": [work_the_path_explorer],
     "06": [partial(work_the_string_explorer, slider=1)],  # an op, with options enough
+    "07": [work_the_blender],
+    "08": [work_the_toy_landscape],
+    "09": [work_the_search_scrubber],
 }

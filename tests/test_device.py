@@ -9,8 +9,9 @@ import torch
 from fake_device import fake_gpu
 from torch import nn
 
-from naslab import child, data, evaluate, genotypes, spaces, supergraph
+from naslab import child, data, evaluate, genotypes, hypergradients, spaces, supergraph
 from naslab.controller import Controller, policy_loss
+from naslab.search import darts
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 SHAPES = {"fashion": (1, 28, 28), "fashion_14": (1, 14, 14), "fashion_full": (1, 28, 28), "cifar10": (3, 32, 32)}
@@ -147,6 +148,95 @@ def cells_step(n, device):
     return found
 
 
+def relaxed_step(n, device):
+    """Of lesson 07: a first-order step of alpha, and a step of w at a temperature."""
+    space = spaces.darts_conv(n["nodes"])
+    net = supergraph.ConvNet(space, n["channels"], n["cells"], affine=False, pool_norm=True, fast=True).to(device)
+    alpha = darts.start(space, device=device)
+    x = torch.randn(8, *SHAPES[n["images"]], device=device)
+    y = torch.randint(0, 10, (8,), device=device)
+
+    def loss(alpha, temperature):
+        cold = {t: (w.log() / temperature).softmax(-1) for t, w in darts.relax(alpha).items()}
+        return nn.functional.cross_entropy(net(x, cold), y)
+
+    slopes = darts.alpha_gradient(loss, [], alpha, n["coldest"], n["coldest"], xi=0.0)
+    moved = {t: (a - n["alpha_lr"] * slopes[t]).detach().requires_grad_() for t, a in alpha.items()}
+    loss(moved, 1.0).backward()
+    torch.optim.SGD(net.parameters(), n["lr"], 0.9).step()
+    return [*slopes.values(), *moved.values(), *net.parameters(), *(p.grad for p in net.parameters())]
+
+
+def bilevel_step(n, device):
+    """Of lesson 08: a gradient of alpha, and in a smaller network one through a step of w."""
+    found = []
+    for nodes, cells, steps in ((n["nodes"], n["cells"], 0), (1, 3, 1)):
+        space = spaces.darts_conv(nodes)
+        net = supergraph.ConvNet(space, n["channels"], cells, affine=False, pool_norm=True).to(device)
+        alpha = {t: torch.zeros(shape, device=device).requires_grad_() for t, shape in space.tables.items()}
+        x = torch.randn(n["batch_size"], *SHAPES[n["images"]], device=device)
+        y = torch.randint(0, 10, (n["batch_size"],), device=device)
+        names, w = zip(*net.named_parameters(), strict=True)
+
+        def at(w, alpha, split, net=net, names=names, x=x, y=y):
+            logits = torch.func.functional_call(net, dict(zip(names, w, strict=True)), (x, darts.relax(alpha)))
+            return nn.functional.cross_entropy(logits, y)
+
+        found += hypergradients.unrolled(at, w, alpha, "train", "valid", n["xi"], steps).values()
+    return found
+
+
+def darts_step(n, device):
+    """Of lesson 09, for both kinds of cell: a step of a search, first order (the second asks for a norm's number), and
+    one of a child."""
+    (conv, cells), (rnn, cell) = DARTS, genotypes.read_darts(genotypes.DARTS_V2_RNN)
+    assert (conv.nodes, rnn.nodes) == (n["nodes"], n["text_nodes"])
+    like = {"channels": n["channels"], "cells": n["cells"], "auxiliary": n["auxiliary_weight"] > 0}
+    recipe = evaluate.Recipe(
+        n["epochs"], n["batch_size"], n["lr"], drop_path=n["drop_path"], auxiliary_weight=n["auxiliary_weight"]
+    )
+    found = one_step(lambda: child.build(conv, cells, **like), SHAPES[n["images"]], recipe, device, n["drop_path"])
+    text = torch.randint(0, 10_000, (n["bptt"] + 1, n["text_batch_size"]), device=device)
+    dropouts = child.Dropouts(words=0.1)
+    size = {"vocabulary": 10_000, "units": n["units"], "dropout": dropouts, "matrices": "node"}
+    model = child.build_recurrent(rnn, cell, **size).to(device)
+    of_text = evaluate.TextRecipe(
+        n["text_epochs"], n["text_batch_size"], n["bptt"], n["text_lr"], patience=n["patience"], slowness=n["slowness"]
+    )
+    optim = torch.optim.SGD(model.parameters(), n["text_lr"])
+    loss, _ = evaluate.train_text_step(model, optim, text[:-1], text[1:], None, of_text)
+    found += [loss, *model.parameters()]
+
+    net = supergraph.ConvNet(conv, n["search_channels"], n["search_cells"], affine=False, pool_norm=True, fast=True)
+    images = (torch.randn(8, *SHAPES[n["images"]], device=device), torch.randint(0, 10, (8,), device=device))
+    reader = supergraph.RecurrentNet(
+        rnn, 10_000, n["text_search_units"], dropout=child.Dropouts(), matrices="node", norm=True, fast=True
+    )
+    task = data.ImageTask("", (), *(data.Images(*images),) * 3)
+    objectives = (
+        (net.to(device), conv, n["search_lr"], evaluate.ImageObjective(task, 8), images),
+        (
+            reader.to(device),
+            rnn,
+            n["text_search_lr"],
+            evaluate.TextObjective(None, 8, 3),
+            (text[:3, :8], text[1:4, :8]),
+        ),
+    )
+    for model, space, lr, objective, batch in objectives:
+        alpha = darts.start(space, device=device)
+
+        def loss(alpha, batch, model=model, objective=objective):
+            return objective.loss(model, darts.relax(alpha), batch)[0]
+
+        w = [*model.parameters()]
+        slopes = darts.alpha_gradient(loss, w, alpha, batch, batch, xi=0.0)
+        loss(alpha, batch).backward()
+        torch.optim.SGD(w, lr).step()
+        found += [*slopes.values(), *w, *(p.grad for p in w)]
+    return found
+
+
 CONV_6 = spaces.ConvSpace(6).sample(torch.Generator().manual_seed(0))
 MACRO_12 = spaces.MacroSpace(12).sample(torch.Generator().manual_seed(0))
 
@@ -165,6 +255,9 @@ LESSONS = {
     "04": text_step,
     "05": macro_step,
     "06": cells_step,
+    "07": relaxed_step,
+    "08": bilevel_step,
+    "09": darts_step,
 }
 
 

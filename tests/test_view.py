@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from naslab import genotypes, runs, spaces, view
 from naslab.controller import Controller
+from naslab.mixed_op import MixedOp
 from naslab.view import chart, graphs, grid, layers, picture, plots
 from naslab.view.canvas import beside
 
@@ -54,6 +55,8 @@ def edges(pictured):
 
 with runs.seeded(0):
     CONTROLLER = Controller(spaces.MacroSpace(layers=4), init=1.0)
+    EDGE = MixedOp(spaces.DARTS_OPS, 2, 1, affine=False, pool_norm=True)
+    MAPS = torch.randn(2, 2, 9, 9)
 MACRO = sample(CONTROLLER.space, 0)
 
 
@@ -80,6 +83,8 @@ def all_pictures():
         "decision": view.step_picture(CONTROLLER, MACRO, 6),
         "anchors": view.anchor_picture(CONTROLLER, MACRO, 0.5),
         "paths": view.path_picture(CONTROLLER.space, [sample(CONTROLLER.space, k) for k in range(5)], MACRO),
+        "blend": view.blend_picture(EDGE, MAPS, [0.0, 1.0, 2.0, 0.0, 0.0, 0.5, 0.0, -1.0], channel=1),
+        "landscape": view.landscape_picture(rounds=20),
         "images": view.images(rng.random((3, 1, 8, 8)), ["a", "b", "c"], **named),
     }
 

@@ -1,20 +1,26 @@
 """Widgets: text and drawing change together, Python can move them as a reader does, and what they show is right."""
 
+import base64
+import io
 import itertools
 import math
 import re
 import xml.etree.ElementTree as ET
 
+import matplotlib
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.image import imread
 from test_view import SPACES, SVG, edges, sample, texts
 
 from naslab import genotypes, runs, spaces, view
 from naslab.controller import Controller, policy_loss
-from naslab.view import bandit, picture, sharing
+from naslab.mixed_op import MixedOp
+from naslab.search import darts
+from naslab.view import bandit, blender, landscape, picture, sharing
 
 torch.set_num_threads(1)
 
@@ -657,3 +663,364 @@ def test_path_picture_of_a_deep_network_stays_inside():
         assert len(curves) == 276 and width < 600
         for x, _, bend, *_ in ([float(n) for n in re.findall(r"[\d.]+", d)] for d in curves):
             assert x + 0.75 * (bend - x) < width
+
+
+# The mixed-op blender
+
+
+def of_an_edge(names=spaces.DARTS_OPS, channels=3):
+    with runs.seeded(2):
+        return MixedOp(names, channels, 1, affine=False, pool_norm=True), torch.randn(4, channels, 10, 12)
+
+
+OPINION = (1.0, -2.0, 0.5, 0.0, 3.0, -0.3, 0.0, 2.0)
+
+
+def blended(edge, x, alpha, temperature):
+    """Weights, mixture and outputs, by numpy, from the ops themselves."""
+    w = np.exp(np.array(alpha) / temperature)
+    w /= w.sum()
+    outputs = np.stack([op(x).detach().double().numpy() for op in edge.ops.values()])
+    return w, sum(a * o for a, o in zip(w, outputs, strict=True)), outputs
+
+
+@pytest.mark.parametrize(("alpha", "temperature"), [((0.0,) * 8, 1.0), (OPINION, 1.0), (OPINION, 0.2), (OPINION, 10.0)])
+def test_blender_says_what_the_mixture_is_and_what_rounding_loses(alpha, temperature):
+    edge, x = of_an_edge()
+    w, mixture, outputs = blended(edge, x, alpha, temperature)
+    kept = 1 + int(w[1:].argmax())  # "none" is the first
+    lost = np.linalg.norm(mixture - outputs[kept]) / np.linalg.norm(mixture)
+    cosine = (mixture * outputs[kept]).sum() / np.linalg.norm(mixture) / np.linalg.norm(outputs[kept])
+    widget = view.mixed_op_blender(edge, x, alpha, temperature=temperature)
+    found = widget.blend
+    np.testing.assert_allclose(found.weights, w, rtol=1e-12)
+    np.testing.assert_allclose(found.mixture, mixture, atol=1e-6)
+    assert found.kept == kept and widget.alpha == alpha
+    assert found.lost == pytest.approx(lost, rel=1e-5)
+    assert found.lost_in_shape == pytest.approx(math.sqrt(1 - cosine**2), rel=1e-4)
+    assert found.effective == pytest.approx(math.exp(-(w * np.log(w)).sum()))
+    pictured = view.blend_picture(edge, x, alpha, temperature=temperature)
+    assert plain(widget) == pictured.svg
+    chosen = f"{edge.names[kept]}, weight {w[kept]:.1%}"
+    for words in (chosen, f"{lost:.0%} of the mixture", f"{found.effective:.1f} ops"):
+        assert words in pictured.alt and words in widget.text
+    assert all(f"{name} {a:.1%}" in pictured.alt for name, a in zip(edge.names, w, strict=True))
+
+
+def test_blender_obeys_its_controls_and_draws_once(monkeypatch):
+    edge, x = of_an_edge()
+    widget = view.mixed_op_blender(edge, x)
+    assert list(widget.sliders) == list(spaces.DARTS_OPS)
+    seen = [(widget.text, widget.drawing)]
+    for name, value in (("sep_conv_3x3", 2.5), ("none", 4.0), ("dil_conv_5x5", -4.0)):
+        widget.sliders[name].value = value
+        seen.append((widget.text, widget.drawing))
+    widget.temperature.value = 0.5
+    seen.append((widget.text, widget.drawing))
+    assert all(len(set(column)) == len(seen) for column in zip(*seen, strict=True))
+    text, drawing = widget.text, widget.drawing
+    widget.channel.value = 2  # another map, the same numbers
+    assert widget.text == text and widget.drawing != drawing and "channel 2" in widget.drawing
+    drawn, draw = [], blender._draw
+    monkeypatch.setattr(blender, "_draw", lambda *a: drawn.append(a) or draw(*a))
+    widget.zero.click()
+    assert widget.alpha == (0.0,) * 8 and len(drawn) == 1
+    widget.alpha = OPINION
+    assert widget.alpha == OPINION and len(drawn) == 2
+    with pytest.raises(ValueError, match="alpha: got"):
+        widget.alpha = (5.0,) * 8
+    assert widget.alpha == OPINION and len(drawn) == 2
+    assert widget._repr_mimebundle_()["text/plain"] == "mixed-op blender: 8 ops on (4, 3, 10, 12)"
+
+
+def test_raising_none_shrinks_the_mixture_and_leaves_its_shape():
+    edge, x = of_an_edge()
+    less, more = (view.mixed_op_blender(edge, x, (none, *OPINION[1:])).blend for none in (-4.0, 4.0))
+    assert less.kept == more.kept and more.lost > 2 * less.lost
+    assert more.lost_in_shape == pytest.approx(less.lost_in_shape, rel=1e-9)
+    size = [blend.mixture.norm() for blend in (less, more)]
+    assert size[1] < size[0] / 2 and torch.allclose(less.mixture / size[0], more.mixture / size[1])
+
+
+def test_blend_picture_draws_the_maps_and_the_weights():
+    edge, x = of_an_edge()
+    w, mixture, outputs = blended(edge, x, OPINION, 1.0)
+    root = ET.fromstring(view.blend_picture(edge, x, OPINION, channel=1).svg)
+    pngs = [base64.b64decode(image.get("href").split(",")[1]) for image in root.iter(f"{SVG}image")]
+    maps = [imread(io.BytesIO(png))[..., :3] for png in pngs]
+    assert [m.shape for m in maps] == [(10, 12, 3)] * (8 + 4)
+    limit = np.quantile(np.abs(outputs[:, 0, 1]), 0.995)
+    kept = outputs[4]
+    for found, values in zip(maps, (*outputs, x.numpy(), mixture, kept, mixture - kept), strict=True):
+        expected = matplotlib.colormaps["PuOr_r"](np.clip(values[0, 1] / limit, -1, 1) / 2 + 0.5)[..., :3]
+        np.testing.assert_allclose(found, expected, atol=0.02)
+    fills = {picture.BLUE, picture.SKY}
+    bars = [float(r.get("height")) for r in root.iter(f"{SVG}rect") if r.get("fill") in fills]
+    np.testing.assert_allclose(np.array(bars) / sum(bars), w, atol=1e-4)
+    framed = [r for r in root.iter(f"{SVG}rect") if r.get("stroke") == picture.VERMILLION]
+    assert len(framed) == 2 and "kept: sep_conv_3x3" in "".join(root.itertext())
+
+
+@pytest.mark.parametrize("names", [("skip_connect",), ("none", "max_pool_3x3"), ("nor_conv_1x1", *spaces.DARTS_OPS)])
+def test_blend_picture_stays_inside_whatever_the_ops(names):
+    edge, x = of_an_edge(names)
+    pictured = view.blend_picture(edge, 0 * x if len(names) == 1 else x, temperature=0.1)
+    assert "nan" not in pictured.svg and "inf" not in pictured.svg
+    root = ET.fromstring(pictured.svg)
+    width, height = (float(root.get(side).removesuffix("px")) for side in ("width", "height"))
+    for piece in (*root.iter(f"{SVG}rect"), *root.iter(f"{SVG}image")):
+        x, y, w, h = (float(piece.get(name)) for name in ("x", "y", "width", "height"))
+        assert x >= 0 and y >= 0 and x + w <= width and y + h <= height
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"edge": torch.nn.ReLU()}, "edge: got ReLU, expected a MixedOp"),
+        ({"edge": MixedOp(("none",), 3, 1, False)}, "expected a MixedOp with an op other than 'none'"),
+        ({"x": torch.zeros(3, 10, 12)}, "x: got (3, 10, 12), expected maps (B, C, H, W)"),
+        ({"alpha": [0.0] * 7}, "expected 8 numbers from -4 to 4"),
+        ({"alpha": [math.nan] * 8}, "expected 8 numbers from -4 to 4"),
+        ({"temperature": 0.0}, "temperature: got 0.0, expected a number from 0.1 to 10"),
+        ({"channel": 3}, "channel: got 3, x has 3"),
+        ({"channel": -1}, "channel: got -1"),
+    ],
+)
+def test_blender_refuses_what_it_cannot_mix(changed, message):
+    edge, x = of_an_edge()
+    for make in (view.mixed_op_blender, view.blend_picture):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            make(**{"edge": edge, "x": x} | changed)
+
+
+# The toy landscape
+
+
+def algorithm_1(start, xi, alpha_lr, w_lr, rounds):
+    """By the gradient that a search uses, with its finite difference; (rounds + 1, 2)."""
+    (a, w), points = (torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in start), [start]
+
+    def loss(alpha, split):
+        a = alpha["a"]
+        return a * w - 2 * a + 1 if split == "valid" else (w - a) ** 2
+
+    for _ in range(rounds):
+        g = darts.alpha_gradient(loss, [w], {"a": a}, "train", "valid", xi)["a"]
+        with torch.no_grad():
+            a -= alpha_lr * g
+            w -= w_lr * 2 * (w - a)
+        points.append((a.item(), w.item()))
+    return np.array(points)
+
+
+SETTINGS = st.tuples(
+    st.tuples(st.floats(-3, 3).filter(lambda a: abs(a) > 0.1), st.floats(-3, 3)),
+    st.floats(0, 2),
+    st.floats(0.05, 0.4),
+    st.floats(0.05, 0.4),
+)
+
+
+@given(SETTINGS)
+def test_landscapes_trajectory_is_algorithm_1_and_rests_where_the_formula_says(setting):
+    found, expected = landscape.trajectory(*setting, 6), algorithm_1(*setting, 6)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    M, m = landscape.affine(*setting[1:])
+    rest = np.linalg.solve(np.eye(2) - M, m)
+    np.testing.assert_allclose(rest, 2 / (1 + 2 * setting[1]), rtol=1e-9)
+    if np.abs(np.linalg.eigvals(M)).max() < 0.97:
+        np.testing.assert_allclose(landscape.trajectory(*setting, 1000)[-1], rest, atol=1e-6)
+
+
+def test_landscape_text_and_drawing_follow_every_slider():
+    widget = view.toy_landscape()
+    assert [s.description for s in widget.sliders.values()] == [
+        "xi",
+        "start: alpha",
+        "start: w",
+        "step of alpha",
+        "step of w",
+    ]
+    assert "alpha = 1, w = 1, " in widget.text and "it converges" in widget.text
+    for name, value in (("xi", 0.0), ("alpha", -1.5), ("w", 3.0), ("alpha_lr", 0.05), ("w_lr", 0.25)):
+        before = widget.text, widget.drawing
+        widget.sliders[name].value = value
+        assert widget.drawing != before[1], name
+        assert (widget.text == before[0]) == (name in {"alpha", "w"}), name  # the end depends on neither
+    shown = view.landscape_picture(xi=0.0, start=(-1.5, 3.0), alpha_lr=0.05, w_lr=0.25)
+    assert plain(widget) == shown.svg
+    assert "alpha = w = 2 / (1 + 2 xi) = 2: validation loss 1; optimum 1: 0" in widget.text
+    assert widget._repr_mimebundle_()["text/plain"] == "toy landscape: 100 rounds of algorithm 1"
+
+
+def test_landscape_marks_are_where_they_belong_and_differ_in_shape():
+    pictured = view.landscape_picture(xi=0.5, start=(2.0, -2.0))
+    assert {"start", "end", "optimum", "w = w*(alpha)"} <= set(texts(pictured))
+    assert pictured.alt.startswith("From alpha = 2, w = -2, xi = 0.5; after 100 rounds: alpha = 1, w = 1, ")
+    frame = next(e for e in ET.fromstring(pictured.svg).iter(f"{SVG}svg") if e.get("viewBox") == "0 0 350 350")
+    path = [e for e in frame.iter(f"{SVG}polyline") if e.get("stroke") == picture.BLUE]
+    (route,) = ([tuple(map(float, p.split(","))) for p in e.get("points").split()] for e in path)
+    assert route[0] == (275, 275) and route[-1] == (225, 125) and len(route) == 101  # 50 pixels a unit, y downwards
+    start, end = (e.get("points") for e in frame.iter(f"{SVG}polygon"))
+    assert len(start.split()) == 4 and len(end.split()) == 3
+    (ring,) = [e for e in frame.iter(f"{SVG}circle") if e.get("r") == "7.5"]
+    assert (ring.get("cx"), ring.get("cy")) == ("225", "125")
+    (feasible,) = [e for e in frame.iter(f"{SVG}polyline") if e.get("stroke-dasharray")]
+    assert feasible.get("points") == "0,350 350,0"
+
+
+def test_contours_have_one_loss_along_each_line_and_say_it():
+    def loss_at(x, y):
+        alpha, w = np.array(x) / 50 - 3.5, 3.5 - np.array(y) / 50
+        return alpha * w - 2 * alpha + 1
+
+    drawing = landscape._contours()
+    lines = re.findall(r'<polyline points="([^"]+)"/>', drawing)
+    losses = [loss_at(*zip(*(map(float, p.split(",")) for p in line.split()), strict=True)) for line in lines]
+    assert {round(loss.mean()) for loss in losses} == set(range(-13, 16, 2))
+    assert max(np.ptp(loss) for loss in losses) < 0.05
+    labels = re.findall(r'<text x="([\d.]+)" y="([\d.]+)"[^>]*>(-?\d+)<', drawing)
+    assert len(labels) == 15
+    for x, y, label in labels:
+        assert loss_at(float(x), float(y) - 0.35 * 11) == pytest.approx(int(label), abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("setting", "verdict"),
+    [
+        ({"w_lr": 1.2, "alpha_lr": 1.2}, "it diverges; followed until round 6 only"),
+        ({"w_lr": 1.0, "alpha_lr": 1.0}, "multiplied by 1.000 in each round: it neither nears nor flees"),
+        ({"xi": 2.0, "start": (-3.0, 3.0)}, "alpha = 0.4, w = 0.4, validation loss 0.36"),
+        ({"start": (0.0, 0.0)}, "it converges"),
+        ({"w_lr": 1.45, "alpha_lr": 1e-3}, "it diverges"),
+    ],
+)
+def test_landscape_says_when_there_is_no_end(setting, verdict):
+    pictured = view.landscape_picture(**setting)
+    assert verdict in pictured.alt and "nan" not in pictured.svg and "inf" not in pictured.svg
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"xi": -0.1}, "xi: got -0.1"),
+        ({"start": (4.0, 0.0)}, "start: got (4.0, 0.0), expected (alpha, w), each from -3.5 to 3.5"),
+        ({"start": (1.0,)}, "start: got (1.0,)"),
+        ({"alpha_lr": 0.0}, "alpha_lr: got 0.0"),
+        ({"w_lr": math.nan}, "w_lr: got nan"),
+        ({"rounds": 0}, "rounds: got 0"),
+    ],
+)
+def test_landscape_refuses_settings_outside_their_range(changed, message):
+    for make in (view.toy_landscape, view.landscape_picture):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            make(**changed)
+
+
+# The search scrubber
+
+
+def recorded(space, count=12, seed=0):
+    """A search that wanders: frames at steps 0, 3, 6, ..."""
+    generator = torch.Generator().manual_seed(seed)
+    alpha = {table: torch.zeros(shape) for table, shape in space.tables.items()}
+    frames = []
+    for k in range(count):
+        frames.append(view.Frame(3 * k, {t: a.softmax(-1) for t, a in alpha.items()}, 2.3 * 0.9**k))
+        for a in alpha.values():
+            a += torch.randn(a.shape, generator=generator)
+    return frames
+
+
+@pytest.mark.parametrize("space", [spaces.darts_conv(2), spaces.darts_rnn(4), spaces.nas_bench_201()], ids=str)
+def test_scrubber_shows_weights_cell_and_loss_of_every_frame(space):
+    frames = recorded(space)
+    scrubber = view.search_scrubber(space, iter(frames), "loss here")
+    for k, frame in enumerate(frames):
+        scrubber.frame = k
+        assert scrubber.slider.label == str(frame.step) and scrubber.frame == k
+        assert f"<code>{frame.step} (frame {k + 1} of 12)</code>" in scrubber.text
+        assert f"<b>loss here:</b> <code>{frame.value:.3f}</code>" in scrubber.text
+        kept = space.discretise(frame.weights)
+        assert scrubber.cell == view.canvas.inline(view.architecture(space, kept))
+        shown = ET.fromstring(scrubber.tables)
+        numbers = [e.text for e in shown.iter(f"{SVG}text") if re.fullmatch(r"[01]\.\d\d", e.text or "")]
+        expected = [f"{w:.2f}" for table in frame.weights.values() for w in table.flatten().tolist()]
+        assert numbers == expected
+        framed = [r for r in shown.iter(f"{SVG}rect") if r.get("stroke") == picture.VERMILLION]
+        assert len(framed) == sum(len(node) for nodes in space.pairs(kept).values() for node in nodes)
+        pictured = view.search_picture(space, frames, k, "loss here")
+        assert (
+            pictured.alt.endswith(view.architecture(space, kept).alt) and f"is {frame.value:.3f} here" in pictured.alt
+        )
+        (circle,) = shown.iter(f"{SVG}circle")
+        (curve,) = [e for e in shown.iter(f"{SVG}polyline") if e.get("stroke") == picture.BLUE]
+        assert curve.get("points").split()[k] == f"{circle.get('cx')},{circle.get('cy')}"
+
+
+def test_scrubber_frames_stand_on_what_rounding_keeps():
+    space, tokens = spaces.darts_conv(2), (0, 3, 1, 2, 1, 2, 2, 3) * 2
+    weights = {t: (0.1 + w) / (0.1 + w).sum(-1, keepdim=True) for t, w in space.one_hot(tokens).items()}
+    shown = ET.fromstring(view.search_picture(space, [view.Frame(7, weights, 1.0)]).svg)
+    boxes = [r for r in shown.iter(f"{SVG}rect") if r.get("width") == "58" and r.get("fill") != "none"]
+    assert len(boxes) == 2 * 5 * 8
+    places = {(r.get("x"), r.get("y")) for r in shown.iter(f"{SVG}rect") if r.get("fill") == "none"}
+    expected = {k for k, w in enumerate(torch.cat([*space.one_hot(tokens).values()]).flatten()) if w}
+    assert {k for k, r in enumerate(boxes) if (r.get("x"), r.get("y")) in places} == expected
+
+
+def test_scrubber_draws_each_cell_once(monkeypatch):
+    space, drawn = spaces.darts_conv(2), []
+    frames = recorded(space, 4)
+    frames += [view.Frame(100 + k, frames[-1].weights, 0.5) for k in range(20)]
+    monkeypatch.setattr(view.scrubber, "architecture", lambda *a: drawn.append(a[1]) or view.architecture(*a))
+    scrubber = view.search_scrubber(space, frames)
+    for k in [*range(24), *reversed(range(24))]:
+        scrubber.slider.value = k
+    assert len(drawn) == len(set(drawn)) == len({space.discretise(f.weights) for f in frames})
+    for frame in (-1, -2, 3):
+        scrubber.frame = frame
+        assert "this cell since:</b> <code>step 9; cells so far: 4" in scrubber.text
+    scrubber.frame = -1
+    assert scrubber._repr_mimebundle_()["text/plain"] == "search scrubber: 24 frames, steps 0 to 119"
+
+
+def test_a_recording_is_what_it_was_when_it_was_made():
+    space = spaces.darts_rnn(2)
+    frames = [view.Frame(f.step, {t: w.double() for t, w in f.weights.items()}, f.value) for f in recorded(space, 2)]
+    scrubber = view.search_scrubber(space, frames)
+    before = scrubber.tables
+    with torch.no_grad():
+        frames[0].weights["recurrent"].zero_()
+    scrubber.frame = 1
+    assert scrubber.tables != before
+    scrubber.frame = 0
+    assert scrubber.tables == before
+    alone = view.search_picture(space, frames[1:], 0)  # one frame, of a constant
+    assert "nan" not in alone.svg and view.search_picture(space, frames[1:]) == alone
+
+
+def test_scrubber_refuses_what_is_no_recording():
+    space = spaces.darts_rnn(2)
+    first, second = recorded(space, 2)
+    raw = {"recurrent": torch.zeros(space.tables["recurrent"])}
+    for frames, message in (
+        ([], "frames: got none"),
+        ([second, first], "frames: got step 0 after 3, expected rising steps"),
+        (
+            [first, view.Frame(3, raw, 1.0)],
+            "step 3 has rows of recurrent that do not add up to 1, expected mixing weigh",
+        ),
+        ([view.Frame(3, {}, 1.0)], "weights: got []"),
+        ([view.Frame(3, first.weights, math.nan)], "step 3 has the value nan"),
+    ):
+        for make in (view.search_scrubber, view.search_picture):
+            with pytest.raises(ValueError, match=re.escape(message)):
+                make(space, frames)
+    with pytest.raises(ValueError, match="space: got MacroSpace, expected CellSpace"):
+        view.search_scrubber(spaces.MacroSpace(2), [first])
+    scrubber = view.search_scrubber(space, [first, second])
+    for bad in (2, -3, "1", 0.5):
+        with pytest.raises(ValueError, match=r"frame: got .*, expected -2 to 1"):
+            scrubber.frame = bad
+    assert scrubber.frame == 0

@@ -1,0 +1,257 @@
+"""The toy problem of DARTS' figure 2 as a landscape: where algorithm 1 goes, for any xi, start and step sizes.
+
+L_valid = alpha w - 2 alpha + 1, L_train = w^2 - 2 alpha w + alpha^2: two numbers, everything in closed form (Liu et
+al. 2019, section 2.3).
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import torch
+from ipywidgets import HTML, FloatSlider, HBox, Layout, VBox
+from torch import Tensor
+
+from naslab import checks
+from naslab.search import darts
+from naslab.spaces import Weights
+from naslab.view.canvas import beside, box, inline, sheet, text
+from naslab.view.chart import Line, chart
+from naslab.view.controls import facts
+from naslab.view.picture import BLUE, FAINT, GREEN, INK, PAPER, VERMILLION, Picture
+
+OPTIMUM = (1.0, 1.0)  # alpha, w
+
+_EDGE = 3.5  # the picture shows -3.5 to 3.5
+_FAR = 50.0  # what goes beyond is followed no longer
+_UNIT, _LEFT, _TOP = 50, 52, 62  # pixels
+_SIDE = int(2 * _EDGE * _UNIT)
+_LEVELS = range(-13, 16, 2)
+_MEANS = {
+    "xi": "of the virtual step; 0: first order",
+    "alpha": "where alpha starts",
+    "w": "where w starts",
+    "alpha_lr": "the step size of alpha",
+    "w_lr": "the step size of w",
+}
+
+
+def toy(w: Sequence[Tensor], alpha: Weights, split: str) -> Tensor:
+    """Both losses, of w and alpha as `search.darts` takes them, here a number each."""
+    (x,), a = w, alpha["alpha"]
+    return a * x - 2 * a + 1 if split == "valid" else x**2 - 2 * a * x + a**2
+
+
+def round_of(alpha: float, w: float, xi: float, alpha_lr: float, w_lr: float) -> tuple[float, float]:
+    """One round of algorithm 1: a step of alpha against `darts.exact_alpha_gradient`, then a step of w."""
+    a, x = (torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in (alpha, w))
+    g = darts.exact_alpha_gradient(toy, [x], {"alpha": a}, "train", "valid", xi)["alpha"]
+    a = a.detach() - alpha_lr * g
+    (g,) = darts.gradient(toy([x], {"alpha": a}, "train"), [x])
+    return a.item(), x.item() - w_lr * g.item()
+
+
+def affine(xi: float, alpha_lr: float, w_lr: float) -> tuple[np.ndarray, np.ndarray]:
+    """A round is M (alpha, w) + m, since both losses are quadratic: M (2, 2) and m (2,), from three rounds."""
+    m, *columns = (np.array(round_of(*at, xi, alpha_lr, w_lr)) for at in ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0)))
+    return np.stack([c - m for c in columns], axis=1), m
+
+
+def trajectory(start: Sequence[float], xi: float, alpha_lr: float, w_lr: float, rounds: int) -> np.ndarray:
+    """(alpha, w) before each round and after the last, (rounds + 1, 2); it ends early where it leaves for good."""
+    M, m = affine(xi, alpha_lr, w_lr)
+    points = [np.array(start, dtype=float)]
+    while len(points) <= rounds and np.abs(points[-1]).max() <= _FAR:
+        points.append(M @ points[-1] + m)
+    return np.stack(points)
+
+
+class ToyLandscape(VBox):
+    """`sliders` by name: xi, alpha and w (the start), alpha_lr and w_lr; `text` and `drawing` follow them."""
+
+    def __init__(self, settings: dict[str, float], rounds: int) -> None:
+        self._rounds, self._text, self._drawing = rounds, HTML(), HTML(layout=Layout(min_height="450px"))
+        limits = {"xi": (0.0, 2.0), "alpha": (-3.0, 3.0), "w": (-3.0, 3.0), "alpha_lr": (0.05, 1.5)}
+        limits["w_lr"] = limits["alpha_lr"]
+        names = {"xi": "xi", "alpha": "start: alpha", "w": "start: w", "alpha_lr": "step of alpha", "w_lr": "step of w"}
+        self.sliders = {
+            name: FloatSlider(
+                settings[name],
+                min=min(low, settings[name]),
+                max=max(high, settings[name]),
+                step=0.05,
+                description=names[name],
+                tooltip=_MEANS[name],
+                style={"description_width": "90px"},
+                layout=Layout(width="300px"),
+            )
+            for name, (low, high) in limits.items()
+        }
+        controls = HBox([*self.sliders.values()], layout=Layout(flex_flow="row wrap"))
+        super().__init__([controls, self._text, self._drawing])
+        self._show()
+        for slider in self.sliders.values():
+            slider.observe(self._show, "value")
+
+    def __repr__(self) -> str:
+        return f"toy landscape: {self._rounds} rounds of algorithm 1"
+
+    @property
+    def text(self) -> str:
+        """Where it ends and why, as HTML."""
+        return self._text.value
+
+    @property
+    def drawing(self) -> str:
+        """Landscape and course over the rounds, SVG."""
+        return self._drawing.value
+
+    def _show(self, change: Any = None) -> None:
+        settings = {name: slider.value for name, slider in self.sliders.items()}
+        points, words = _follow(settings, self._rounds)
+        self._text.value = facts(words)
+        self._drawing.value = inline(_draw(points, words, settings["xi"]))
+
+
+def toy_landscape(
+    *,
+    xi: float = 0.5,
+    start: tuple[float, float] = (2.0, -2.0),
+    alpha_lr: float = 0.1,
+    w_lr: float = 0.1,
+    rounds: int = 100,
+) -> ToyLandscape:
+    """Algorithm 1 on the toy problem, from `start` = (alpha, w), with a slider for each setting.
+
+    Raises `ValueError` for settings outside their range.
+    """
+    return ToyLandscape(_settings(xi, start, alpha_lr, w_lr, rounds), rounds)
+
+
+def landscape_picture(
+    *,
+    xi: float = 0.5,
+    start: tuple[float, float] = (2.0, -2.0),
+    alpha_lr: float = 0.1,
+    w_lr: float = 0.1,
+    rounds: int = 100,
+) -> Picture:
+    """What `toy_landscape` draws."""
+    return _draw(*_follow(_settings(xi, start, alpha_lr, w_lr, rounds), rounds), xi)
+
+
+def _settings(xi: float, start: Sequence[float], alpha_lr: float, w_lr: float, rounds: int) -> dict[str, float]:
+    checks.number(0, xi=xi)
+    checks.positive(alpha_lr=alpha_lr, w_lr=w_lr)
+    checks.whole(1, rounds=rounds)
+    if len(start) != 2 or not all(isinstance(v, Real) and -_EDGE <= v <= _EDGE for v in start):
+        raise ValueError(f"start: got {start!r}, expected (alpha, w), each from {-_EDGE:g} to {_EDGE:g}")
+    return {"xi": xi, "alpha": start[0], "w": start[1], "alpha_lr": alpha_lr, "w_lr": w_lr}
+
+
+def _follow(settings: dict[str, float], rounds: int) -> tuple[np.ndarray, dict[str, str]]:
+    """The trajectory, and what there is to say of it."""
+    xi, alpha_lr, w_lr = (settings[name] for name in ("xi", "alpha_lr", "w_lr"))
+    points = trajectory((settings["alpha"], settings["w"]), xi, alpha_lr, w_lr, rounds)
+    radius = np.abs(np.linalg.eigvals(affine(xi, alpha_lr, w_lr)[0])).max()
+    (alpha, w), at = points[-1], 2 / (1 + 2 * xi)
+    loss = round(alpha * w - 2 * alpha + 1, 6) + 0.0  # not -0
+    verdict = "neither nears nor flees" if abs(radius - 1) < 1e-9 else "converges" if radius < 1 else "diverges"
+    if len(points) <= rounds:
+        verdict += f"; followed until round {len(points) - 1} only"
+    return points, {
+        f"after {len(points) - 1} rounds": f"alpha = {alpha:.4g}, w = {w:.4g}, validation loss {loss:.4g}",
+        "at rest where": f"alpha = w = 2 / (1 + 2 xi) = {at:.4g}: validation loss {(at - 1) ** 2:.4g}; optimum 1: 0",
+        "distance from there": f"in the long run multiplied by {radius:.3f} in each round: it {verdict}",
+    }
+
+
+def _draw(points: np.ndarray, words: dict[str, str], xi: float) -> Picture:
+    alt = "; ".join(f"{name}: {value}" for name, value in words.items())
+    title = f"Algorithm 1 on figure 2's problem, xi = {xi:g}"
+    left = _map(points, title, f"From alpha = {points[0, 0]:g}, w = {points[0, 1]:g}, xi = {xi:g}; {alt}.")
+    right = chart(
+        {"alpha": Line(0, points[:, 0]), "w": Line(1, points[:, 1])},
+        xlabel="rounds",
+        title="alpha and w, round by round",
+        alt="Beside it alpha and w over the rounds.",
+        reference=("optimum", OPTIMUM[0]),
+        log=False,
+    )
+    return beside(title, left, right)
+
+
+def _map(points: np.ndarray, title: str, alt: str) -> Picture:
+    """Contours of L_valid, the feasible line w = w*(alpha) = alpha, the trajectory with its marks."""
+    width, height = _LEFT + _SIDE + 16, _TOP + _SIDE + 46
+    places = _pixels(points)
+    dots = (f'<circle cx="{x}" cy="{y}" r="2" fill="{BLUE}"/>' for x, y in places)
+    ends = _mark("start", *places[0]), _mark("end", *places[-1]), _mark("optimum", *_pixels(np.array([OPTIMUM]))[0])
+    path = f'<polyline points="{_joined(places)}" fill="none" stroke="{BLUE}" stroke-width="1.5"/>'
+    frame = f'<svg x="{_LEFT}" y="{_TOP}" width="{_SIDE}" height="{_SIDE}" viewBox="0 0 {_SIDE} {_SIDE}">'
+    legend, x = [], float(_LEFT)
+    for name, label in (("start", "start"), ("end", "end"), ("optimum", "optimum"), ("feasible", "w = w*(alpha)")):
+        legend += [_mark(name, x + 8, 40), text(x + 20, 40, label, size=12)]
+        x += 42 + 6.5 * len(label)
+    pieces = [text(14, 18, title), *legend, _axes(), f"{frame}{_contours()}{path}{''.join(dots)}{''.join(ends)}</svg>"]
+    return sheet(width, height, pieces, title, alt)
+
+
+def _pixels(points: np.ndarray) -> list[tuple[float, float]]:
+    """(alpha, w) (n, 2) -> x and y in the frame; what is far outside is cut off there."""
+    inside = np.clip(points, -_FAR, _FAR)
+    xy = np.stack([inside[:, 0] + _EDGE, _EDGE - inside[:, 1]], axis=1) * _UNIT
+    return [*map(tuple, xy.round(1).tolist())]
+
+
+def _joined(places: Sequence[tuple[float, float]]) -> str:
+    return " ".join(f"{x:g},{y:g}" for x, y in places)
+
+
+def _mark(kind: str, x: float, y: float) -> str:
+    """Each with a shape of its own: square, triangle, ring, dashes."""
+    if kind == "feasible":
+        return f'<path d="M{x - 10:g} {y:g}h20" stroke="{VERMILLION}" stroke-width="2" stroke-dasharray="7,3"/>'
+    if kind == "optimum":
+        return f'<circle cx="{x:g}" cy="{y:g}" r="7.5" fill="none" stroke="{VERMILLION}" stroke-width="2.5"/>'
+    shape = {"start": ((-5, -5), (5, -5), (5, 5), (-5, 5)), "end": ((-5.5, 4.5), (5.5, 4.5), (0, -6))}[kind]
+    corners = _joined([(x + dx, y + dy) for dx, dy in shape])
+    fill = INK if kind == "start" else GREEN
+    return f'<polygon points="{corners}" fill="{fill}" stroke="{PAPER}" stroke-width="1"/>'
+
+
+@cache
+def _axes() -> str:
+    pieces = [box(_LEFT, _TOP, _SIDE, _SIDE, fill=PAPER, line=FAINT, weight=1)]
+    for tick in range(-int(_EDGE), int(_EDGE) + 1):
+        along = (tick + _EDGE) * _UNIT
+        pieces.append(text(_LEFT + along, _TOP + _SIDE + 12, f"{tick}", anchor="middle", size=12))
+        pieces.append(text(_LEFT - 6, _TOP + _SIDE - along, f"{tick}", anchor="end", size=12))
+    pieces.append(
+        text(_LEFT + _SIDE / 2, _TOP + _SIDE + 32, "alpha    (thin lines: validation loss)", anchor="middle", size=12)
+    )
+    pieces.append(text(14, _TOP + _SIDE / 2, "w", size=12))
+    return "".join(pieces)
+
+
+@cache
+def _contours() -> str:
+    """alpha (w - 2) + 1 = c: a hyperbola for each level c, the axes alpha = 0 and w = 2 for c = 1; drawn once."""
+    pieces, labels = [], []
+    for c in _LEVELS:
+        for side in (-1, 1):
+            w = 2 + side * np.geomspace(0.02, 5.6, 60)
+            branch = np.stack([(c - 1) / (w - 2), w], axis=1)
+            pieces.append(_pixels(branch[np.abs(branch[:, 0]) <= _EDGE + 0.5]))
+        ((x, y),) = _pixels(np.array([[(c - 1) / -5.1, -3.1]]))
+        words = text(x, y, f"{c}", anchor="middle", size=11, color=FAINT)
+        labels.append(f'<g stroke="{PAPER}" stroke-width="4" paint-order="stroke">{words}</g>')
+    pieces.append(_pixels(np.array([[-4.0, 2.0], [4.0, 2.0]])))
+    lines = "".join(f'<polyline points="{_joined(p)}"/>' for p in pieces if len(p) > 1)
+    corner = _joined(_pixels(np.array([[-_EDGE, -_EDGE], [_EDGE, _EDGE]])))
+    feasible = (
+        f'<polyline points="{corner}" fill="none" stroke="{VERMILLION}" stroke-width="2" stroke-dasharray="7,3"/>'
+    )
+    return f'<g fill="none" stroke="#B5B5B0" stroke-width="1">{lines}</g>{feasible}{"".join(labels)}'

@@ -1,0 +1,276 @@
+"""A recorded search, scrubbed through: its mixing weights, the cell they would round to, its validation loss.
+
+A frame keeps tables and a number. The heat map is written in milliseconds; a search passes through few cells, and each
+is drawn once.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from math import isfinite
+
+import numpy as np
+from ipywidgets import HTML, Layout, SelectionSlider, VBox
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
+from matplotlib.ticker import MaxNLocator
+
+from naslab.spaces import NONE, CellSpace, Tokens, Weights, check_tables
+from naslab.view.canvas import DASHED, beside, box, inline, sheet, text
+from naslab.view.controls import facts
+from naslab.view.graphs import architecture
+from naslab.view.picture import BLUE, FAINT, INK, VERMILLION, Picture
+from naslab.view.plots import contrast
+
+_LEFT, _TOP, _LINE, _PITCH, _GAP, _MARGIN = 76, 68, 24, 60, 56, 14  # of the heat maps: a box is _PITCH x _LINE
+_WIDTH, _HEIGHT = 430, 300  # of the curve
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What is recorded of a search at a step: its mixing weights, such as `darts.relax(alpha)`, and a value."""
+
+    step: int
+    weights: Weights
+    value: float
+
+
+class SearchScrubber(VBox):
+    """`slider` moves through the frames, `frame`, from 0, is the place of the one that is shown."""
+
+    def __init__(self, recording: "_Recording") -> None:
+        self._recording = recording
+        self._text, self._tables, self._cell = HTML(), HTML(), HTML()
+        self.slider = SelectionSlider(
+            options=[(str(frame.step), k) for k, frame in enumerate(recording.frames)],
+            description="step",
+            tooltip="A step of the search that was recorded",
+            layout=Layout(width="min(100%, 640px)"),
+        )
+        super().__init__([self.slider, self._text, self._tables, self._cell])
+        self.slider.observe(self._show, "value")
+        self._show()
+
+    def __repr__(self) -> str:
+        frames = self._recording.frames
+        return f"search scrubber: {len(frames)} frames, steps {frames[0].step} to {frames[-1].step}"
+
+    @property
+    def frame(self) -> int:
+        return self.slider.value
+
+    @frame.setter
+    def frame(self, frame: int) -> None:
+        self.slider.value = self._recording.place(frame)
+
+    @property
+    def text(self) -> str:
+        """What is to be said of the frame, as HTML."""
+        return self._text.value
+
+    @property
+    def tables(self) -> str:
+        """The weights and the curve, SVG."""
+        return self._tables.value
+
+    @property
+    def cell(self) -> str:
+        """What rounding would keep, SVG."""
+        return self._cell.value
+
+    def _show(self, change: object = None) -> None:
+        self._text.value = facts(self._recording.said(self.frame))
+        self._tables.value = inline(self._recording.tables(self.frame))
+        if (cell := inline(self._recording.cell(self.frame))) != self._cell.value:
+            self._cell.value = cell
+
+
+def search_scrubber(space: CellSpace, frames: Iterable[Frame], label: str = "validation loss") -> SearchScrubber:
+    """Move through a recorded search. `label` names the frames' value.
+
+    Raises `ValueError` for another kind of space, for no frame, for steps that do not rise, and for tables that are
+    not the space's or whose rows do not add up to 1.
+    """
+    return SearchScrubber(_Recording(space, tuple(frames), label))
+
+
+def search_picture(
+    space: CellSpace, frames: Iterable[Frame], frame: int = -1, label: str = "validation loss"
+) -> Picture:
+    """What `search_scrubber` draws of one frame, by default the last. Raises `ValueError` as it does."""
+    recording = _Recording(space, tuple(frames), label)
+    at = recording.place(frame)
+    return _above(f"Step {recording.frames[at].step} of a search", recording.tables(at), recording.cell(at))
+
+
+class _Recording:
+    """A search's frames, checked, and what each of them shows."""
+
+    def __init__(self, space: CellSpace, frames: tuple[Frame, ...], label: str) -> None:
+        if not isinstance(space, CellSpace):
+            raise ValueError(f"space: got {type(space).__name__}, expected CellSpace")
+        if not frames:
+            raise ValueError("frames: got none, expected at least one")
+        for k, frame in enumerate(frames):
+            check_tables(space, frame.weights)
+            if k and frame.step <= frames[k - 1].step:
+                raise ValueError(f"frames: got step {frame.step} after {frames[k - 1].step}, expected rising steps")
+            if not isfinite(frame.value):
+                raise ValueError(f"frames: step {frame.step} has the value {frame.value}, expected a finite number")
+        self.space, self.frames, self.label = space, frames, label
+        self._tables: list[dict[str, np.ndarray]] = []  # (edges, ops) of every frame and cell
+        for frame in frames:
+            tables = {cell: w.detach().cpu().double().numpy().copy() for cell, w in frame.weights.items()}
+            for cell, w in tables.items():
+                if not (np.isclose(w.sum(-1), 1, atol=1e-4).all() and (w >= 0).all()):
+                    raise ValueError(
+                        f"frames: step {frame.step} has rows of {cell} that do not add up to 1, expected mixing "
+                        "weights, such as darts.relax(alpha)"
+                    )
+            self._tables.append(tables)
+        self.kept: list[Tokens] = [space.discretise(frame.weights) for frame in frames]
+        self._top = max(w.max() for tables in self._tables for w in tables.values())
+        self._drawn: dict[Tokens, Picture] = {}
+
+    def place(self, frame: int) -> int:
+        """The frame's place from 0; negative ones count from the end."""
+        count = len(self.frames)
+        if not isinstance(frame, int) or not -count <= frame < count:
+            raise ValueError(f"frame: got {frame!r}, expected {-count} to {count - 1}")
+        return frame % count
+
+    def cell(self, at: int) -> Picture:
+        kept = self.kept[at]
+        if kept not in self._drawn:
+            self._drawn[kept] = architecture(self.space, kept)
+        return self._drawn[kept]
+
+    def said(self, at: int) -> dict[str, str]:
+        first = at
+        while first and self.kept[first - 1] == self.kept[at]:
+            first -= 1
+        passed = len(dict.fromkeys(self.kept[: at + 1]))
+        lines = {
+            "step": f"{self.frames[at].step} (frame {at + 1} of {len(self.frames)})",
+            self.label: f"{self.frames[at].value:.3f}",
+            "this cell since": f"step {self.frames[first].step}; cells so far: {passed}",
+        }
+        for cell, nodes in self.space.pairs(self.kept[at]).items():
+            counts = Counter(op for node in nodes for _, op in node)
+            lines[f"{cell} would keep"] = ", ".join(f"{n} {op}" for op, n in counts.most_common())
+        return lines
+
+    def tables(self, at: int) -> Picture:
+        return beside(f"Step {self.frames[at].step} of a search", self._heat(at), self._curve(at))
+
+    def _heat(self, at: int) -> Picture:
+        """The mixing weights, a row for each edge; what rounding would keep is framed."""
+        space, ops = self.space, self.space.ops
+        x = [_LEFT + _PITCH * k for k in range(len(ops) + 1)]
+        pieces, words, y = [text(_MARGIN, 18, "mixing weights; framed: what rounding would keep")], [], _TOP
+        for cell, nodes in space.pairs(self.kept[at]).items():
+            table = self._tables[at][cell]
+            kept = {((s, t), op) for t, node in enumerate(nodes, space.inputs) for s, op in node}
+            pieces.append(text(_MARGIN, y - 16, cell, size=12, color=FAINT))
+            for k, op in enumerate(ops):
+                for n, part in enumerate(reversed(op.rsplit("_", 1))):
+                    color = FAINT if op == NONE else INK  # it cannot be kept
+                    pieces.append(text(x[k] + _PITCH / 2, y - 10 - 12 * n, part, anchor="middle", size=11, color=color))
+            outlines = []
+            for row, edge in enumerate(space.edges):
+                top = y + _LINE * row
+                pieces.append(text(_LEFT - 8, top + _LINE / 2, f"{edge[0]}→{edge[1]}", anchor="end", size=12))
+                for k, op in enumerate(ops):
+                    fill, ink = _shade(round(100 * table[row, k] / self._top))
+                    place = (x[k] + 1, top + 1, _PITCH - 2, _LINE - 2)
+                    pieces.append(box(*place, fill=fill, line=fill, weight=1))
+                    pieces.append(
+                        text(
+                            x[k] + _PITCH / 2,
+                            top + _LINE / 2,
+                            f"{table[row, k]:.2f}",
+                            anchor="middle",
+                            size=11,
+                            color=ink,
+                        )
+                    )
+                    if (edge, op) in kept:
+                        outlines.append(box(*place, fill="none", line=VERMILLION, weight=3))
+                        words.append(f"{cell} {edge[0]} to {edge[1]} {op} {table[row, k]:.2f}")
+            pieces += outlines
+            y += _LINE * len(space.edges) + _GAP
+        shares = [
+            f"{cell}: {', '.join(f'{op} {w:.2f}' for op, w in zip(ops, self._tables[at][cell].mean(0), strict=True))}"
+            for cell in space.cells
+        ]
+        alt = (
+            f"Step {self.frames[at].step}. Rounding would keep, with the mixing weights: {', '.join(words)}. "
+            f"Mean weights: {'; '.join(shares)}."
+        )
+        return sheet(x[-1] + _MARGIN, y - _GAP + _MARGIN, pieces, "Mixing weights", alt)
+
+    def _curve(self, at: int) -> Picture:
+        """The value at every frame, and where this one stands."""
+        steps, values = [f.step for f in self.frames], [f.value for f in self.frames]
+        first, last, low, high = steps[0], steps[-1], min(values), max(values)
+        pad = 0.06 * (high - low) or 0.5
+        low, high = low - pad, high + pad
+        left, right, top, bottom = 56, _WIDTH - _MARGIN, 40, _HEIGHT - 46
+
+        def place(step: float, value: float) -> tuple[float, float]:
+            x = left + (step - first) / max(last - first, 1) * (right - left)
+            return round(x, 1), round(top + (high - value) / (high - low) * (bottom - top), 1)
+
+        pieces = [text(_MARGIN, 18, self.label)]
+        for tick in MaxNLocator(5).tick_values(low, high):
+            if low <= tick <= high:
+                _, y = place(first, tick)
+                pieces.append(_line([(left, y), (right, y)], "#E4E4E0", 1))
+                pieces.append(text(left - 6, y, f"{round(tick, 10):g}", anchor="end", size=12))
+        for tick in MaxNLocator(5, integer=True).tick_values(first, last):
+            if first <= tick <= last:
+                x, _ = place(tick, low)
+                pieces.append(text(x, bottom + 12, f"{tick:g}", anchor="middle", size=12))
+        pieces.append(_line([(left, top), (left, bottom), (right, bottom)], FAINT, 1))
+        pieces.append(text((left + right) / 2, bottom + 32, "step", anchor="middle", size=12))
+        pieces.append(_line([place(s, v) for s, v in zip(steps, values, strict=True)], BLUE, 2))
+        x, y = place(steps[at], values[at])
+        pieces.append(_line([(x, top), (x, bottom)], VERMILLION, 2, DASHED))
+        pieces.append(f'<circle cx="{x:g}" cy="{y:g}" r="5" fill="{VERMILLION}"/>')
+        beyond = x > (left + right) / 2
+        pieces.append(
+            text(x - 8 if beyond else x + 8, top + 8, f"{values[at]:.3f}", anchor="end" if beyond else "start")
+        )
+        alt = (
+            f"The {self.label} is {values[at]:.3f} here; over steps {first} to {last} it goes from {values[0]:.3f} to "
+            f"{values[-1]:.3f}."
+        )
+        return sheet(_WIDTH, _HEIGHT, pieces, self.label, alt)
+
+
+def _above(title: str, *pictures: Picture) -> Picture:
+    """Pictures one below the other as one; its alternative text is theirs in turn."""
+    y, widest, pieces = 0.0, 0.0, []
+    for p in pictures:
+        tag, body = p.svg.split(">", 1)
+        width, height = (float(n) for n in re.findall(r' (?:width|height)="([\d.]+)px"', tag))
+        tag = re.sub(r' (role|aria-labelledby)="[^"]*"', "", tag)
+        body = re.sub(r"<title.*?</title>\n*|<desc.*?</desc>\n*", "", body, flags=re.S)
+        pieces.append(f'{tag} y="{y:g}">{body}')
+        y, widest = y + height, max(widest, width)
+    return sheet(widest, y, pieces, title, " ".join(p.alt for p in pictures))
+
+
+@cache
+def _shade(percent: int) -> tuple[str, str]:
+    """The fill of a box and the colour of the number in it, for a part of the largest weight."""
+    fill = to_hex(colormaps["cividis"](percent / 100))
+    return fill, max(("#FFFFFF", "#000000"), key=lambda ink: contrast(ink, fill))
+
+
+def _line(points: Sequence[tuple[float, float]], color: str, weight: float, dash: str = "") -> str:
+    joined = " ".join(f"{x:g},{y:g}" for x, y in points)
+    dashes = f' stroke-dasharray="{dash}"' if dash else ""
+    return f'<polyline points="{joined}" fill="none" stroke="{color}" stroke-width="{weight:g}"{dashes}/>'
