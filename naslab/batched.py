@@ -19,7 +19,7 @@ from torch.autograd.function import once_differentiable
 
 from naslab.mixed_op import MixedCell, MixedRecurrentCell, Parts
 from naslab.ops import ACTIVATIONS, every_second, highway
-from naslab.spaces import NONE
+from naslab.spaces import NONE, CellSpace
 
 
 class Depthwise(torch.autograd.Function):
@@ -186,27 +186,36 @@ def pointwise(x: Tensor, w: Tensor, n: int) -> Tensor:
 
 
 class BatchedRecurrentCell(MixedRecurrentCell):
-    """A `MixedRecurrentCell` of one matrix for each node that takes its table (edges, ops) instead of rows.
+    """A `MixedRecurrentCell` of one matrix for each node that takes `by_node(space, table)` instead of rows.
 
     All sources and functions of a node are one operation; every node leaves.
     """
 
     def forward(  # type: ignore[override]
-        self, x: Tensor, state: tuple[Tensor, Tensor], table: Tensor, mask: Tensor | None = None
+        self,
+        x: Tensor,
+        state: tuple[Tensor, Tensor],
+        nodes: Sequence[tuple[Tensor, Tensor]],
+        mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         h, c = state
         assert self.first is not None
         pair = torch.cat([x, h if mask is None else h * mask], dim=-1)  # (B, 2 units)
         states = [self.normalise(highway(h, self.first(pair), torch.tanh))]
-        functions = [(k, ACTIVATIONS[op]) for k, op in enumerate(self.space.ops) if op != NONE]
-        row = 0
-        for node in range(1, 1 + self.space.nodes):
+        functions = [ACTIVATIONS[op] for op in self.space.ops if op != NONE]
+        for node, (weights, kept) in enumerate(nodes, start=1):
             sources = torch.stack(states)  # (node, B, units)
             reads = sources if mask is None else sources * mask
             gate, candidate = self.weights[f"{node}"](reads).chunk(2, dim=-1)
-            weights = table[row : row + node, :, None, None]  # (node, ops, 1, 1)
-            row += node
-            mixed = torch.stack([weights[:, k] * f(candidate) for k, f in functions]).sum(0)  # (node, B, units)
-            kept = torch.stack([weights[:, k] for k, _ in functions]).sum(0) * sources
-            states.append(self.normalise((kept + torch.sigmoid(gate) * (mixed - kept)).sum(0)))
+            outputs = torch.stack([f(candidate) for f in functions], dim=1)  # (node, functions, B, units)
+            mixed = (weights @ outputs.flatten(2)).view_as(sources)
+            states.append(self.normalise(torch.lerp(kept * sources, mixed, torch.sigmoid(gate)).sum(0)))
         return torch.stack(states[1:]).mean(0), c
+
+
+def by_node(space: CellSpace, table: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """For each node the weights of its edges' functions (node, 1, functions), and what each edge keeps (node, 1, 1)."""
+    weights = table[:, None, [k for k, op in enumerate(space.ops) if op != NONE]]  # (edges, 1, functions)
+    kept = weights.sum(-1, keepdim=True)
+    nodes = range(1, 1 + space.nodes)
+    return [*zip(weights.split([*nodes]), kept.split([*nodes]), strict=True)]

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from naslab import checks
-from naslab.batched import BatchedCell, BatchedRecurrentCell
+from naslab.batched import BatchedCell, BatchedRecurrentCell, by_node
 from naslab.child import (
     BenchChild,
     CellChild,
@@ -275,7 +275,7 @@ class RecurrentNet(nn.Module):
         """Tokens (T, B) int64 and each layer's (h, c) -> logits (T, B, vocabulary) and new states."""
         (rows,) = cell_rows(self.space, weights).values()
         (table,) = weights.values()
-        return self.model(x, state, table if self.fast else rows)
+        return self.model(x, state, by_node(self.space, table) if self.fast else rows)
 
     def child(self, tokens: Iterable[int]) -> RecurrentChild:
         """The architecture built alone, with a copy of the shared weights; equal, but for `norm` and dropout."""

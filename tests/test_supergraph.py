@@ -14,11 +14,12 @@ from fake_device import fake_gpu
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from naslab import genotypes, mixed_op, spaces, supergraph
 from naslab.child import Cell, build, build_recurrent, count_parameters
 from naslab.mixed_op import MixedOp, active, leaving
-from naslab.ops import CONV_OPS
+from naslab.ops import CONV_OPS, every_second
 from naslab.spaces import CellSpace, MacroSpace
 from naslab.supergraph import BenchNet, ConvNet, MacroNet, RecurrentNet
 
@@ -738,3 +739,44 @@ def test_a_child_of_another_space(name):
     space, _ = TINY[name]
     with pytest.raises(ValueError, match="tokens: got"):
         made(*TINY[name]).child(some(space, 1)[0][:-1])
+
+
+class Strides(TorchDispatchMode):
+    """Collects the (filter, stride) of every convolution that runs."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten.convolution.default:
+            self.seen.add((tuple(args[1].shape[-2:]), tuple(args[3])))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("size", [8, 9])
+@pytest.mark.parametrize("fast", [False, True])
+def test_no_1x1_convolution_has_a_stride_in_channels_last_memory(fast, size):
+    """Its weight gradient corrupts the heap in torch 2.13, for fewer than 8 channels."""
+    space = spaces.darts_conv()
+    torch.manual_seed(0)
+    model = ConvNet(space, 4, 4, affine=False, pool_norm=True, fast=fast).to(memory_format=torch.channels_last)
+    x = torch.randn(2, 3, size, size).to(memory_format=torch.channels_last)
+    with Strides() as convolutions:
+        model(x, {table: torch.zeros(shape).softmax(-1) for table, shape in space.tables.items()}).sum().backward()
+    assert ((1, 1), (1, 1)) in convolutions.seen and ((3, 3), (2, 2)) in convolutions.seen
+    assert ((1, 1), (2, 2)) not in convolutions.seen
+
+
+@pytest.mark.parametrize("size", [6, 7])
+def test_every_second_pixel_in_the_memory_the_map_has(size):
+    x = torch.arange(2.0 * 3 * size * size).view(2, 3, size, size)
+    half = -(-size // 2)
+    for first in (0, 1):
+        padded = F.pad(x, (0, 2, 0, 2))
+        expected = padded[..., first : first + 2 * half : 2, first : first + 2 * half : 2]
+        for layout in (torch.contiguous_format, torch.channels_last):
+            assert torch.equal(every_second(x.contiguous(memory_format=layout), first), expected)
+            y = x.contiguous(memory_format=layout).requires_grad_()
+            (g,) = torch.autograd.grad(every_second(y, first).sum(), y)
+            assert g.is_contiguous(memory_format=layout)

@@ -9,9 +9,11 @@ about time.
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import pytest
+import textbook
 import torch
 import torch.nn.functional as F
 
@@ -20,8 +22,8 @@ from naslab.controller import Controller
 from naslab.evaluate import Recipe, TrainChild
 from naslab.ops import CONV_OPS
 from naslab.parallel import Workers
-from naslab.search import enas
-from naslab.supergraph import MacroNet
+from naslab.search import darts, enas
+from naslab.supergraph import ConvNet, MacroNet, RecurrentNet
 
 
 def seconds(call: Callable[[], object]) -> float:
@@ -122,6 +124,118 @@ def test_a_step_of_theta_costs_at_most_half_of_one_of_w(benchmark):
         found = statistics.median(times[1.0]) / statistics.median(times[0.0])
         benchmark.extra_info["ratio"] = round(found, 2)
         assert found <= 0.5
+
+
+CLIP = {"images": 5.0, "text": 0.25}
+
+
+class Race:
+    """A step of DARTS' search, of alpha and of w, of the textbook and of the package, from the same batches.
+
+    size: (channels, cells, side) of images, or (units, vocabulary, time steps) of text; 16 of either in a batch.
+    """
+
+    def __init__(self, kind, size, second_order):
+        a, b, c = size
+        torch.manual_seed(0)
+        if kind == "images":
+            self.slow, self.space = textbook.Textbook(a, b), spaces.darts_conv()
+            self.model = ConvNet(self.space, a, b, affine=False, pool_norm=True, fast=True)
+            self.model = self.model.to(memory_format=torch.channels_last)
+            batches = [(torch.randn(16, 3, c, c), torch.randint(0, 10, (16,))) for _ in range(2)]
+            self.ours = [(x.to(memory_format=torch.channels_last), y) for x, y in batches]
+            self.config = darts.Config(epochs=1, momentum_ahead=True, xi=None if second_order else 0.0)
+        else:
+            self.slow, self.space = textbook.TextbookRecurrent(b, a), spaces.darts_rnn()
+            self.model = RecurrentNet(self.space, b, a, matrices="node", norm=True, fast=True)
+            batches = [(torch.randint(0, b, (c, 16)), torch.randint(0, b, (16 * c,))) for _ in range(2)]
+            self.ours = batches
+            self.config = replace(darts.PTB, epochs=1, lr=0.1, lr_min=0.1, xi=None if second_order else 0.0)
+        config = self.config
+        self.w_optim = torch.optim.SGD(
+            self.slow.weights(), config.lr, config.momentum, weight_decay=config.weight_decay
+        )
+        self.alpha_optim = torch.optim.Adam(
+            self.slow.alpha, config.alpha_lr, config.alpha_betas, weight_decay=config.alpha_weight_decay
+        )
+        self.kind, self.second_order, (self.train, self.valid) = kind, second_order, batches
+        self.alpha, self.batches = darts.start(self.space), 1_000_000  # of a pass: the search goes on
+        self.search = darts.search(self.space, self.model, self, self.alpha, config, torch.Generator())
+
+    def batch(self, split, index):
+        return self.ours[0 if split == "train" else 1]
+
+    def loss(self, model, weights, batch, state=None):
+        x, y = batch
+        return F.cross_entropy(
+            model(x, weights) if self.kind == "images" else model(x, weights)[0].permute(1, 2, 0), y
+        ), None
+
+    def textbook_step(self):
+        both = (self.alpha_optim, self.w_optim, self.train, self.valid)
+        textbook.alpha_step(self.slow, *both, self.second_order)
+        textbook.weight_step(self.slow, self.w_optim, self.train, CLIP[self.kind])
+
+    def step(self):
+        return next(self.search)
+
+
+RACES = {
+    "C4-first": ("images", (4, 4, 32), False, 3.0),
+    "C4-second": ("images", (4, 4, 32), True, 2.7),
+    "C16-first": ("images", (16, 8, 32), False, 3.0),
+    "C16-second": ("images", (16, 8, 32), True, 2.4),
+    "text-first": ("text", (300, 10_000, 35), False, 2.0),
+    "text-second": ("text", (300, 10_000, 35), True, 2.0),
+}
+SMALL = {"images": (2, 3, 8), "text": (6, 11, 4)}
+
+
+@pytest.mark.parametrize("name", RACES)
+def test_a_step_of_darts_is_faster_than_the_textbooks(benchmark, name):
+    kind, size, second_order, least = RACES[name]
+    race = Race(kind, size if benchmark.enabled else SMALL[kind], second_order)
+    race.textbook_step()
+    race.step()
+    if benchmark.enabled:
+        found = ratio(race.textbook_step, race.step, repeats=7)
+        benchmark.extra_info["ratio"] = round(found, 2)
+    benchmark.pedantic(race.step, rounds=1)
+    if benchmark.enabled:
+        assert found >= least
+
+
+@pytest.mark.parametrize("kind", ["images", "text"])
+@pytest.mark.parametrize("second_order", [False, True])
+def test_the_textbook_computes_the_same(kind, second_order):
+    """So that the race is one: after a step from the same weights, alpha has moved alike."""
+    race = Race(kind, SMALL[kind], second_order)
+    same_weights(race)
+    race.model.double(), race.slow.double()
+    race.ours = [(x.double() if kind == "images" else x, y) for x, y in race.ours]
+    race.train, race.valid = race.ours
+    w = list(race.model.parameters())
+    alpha = darts.start(race.space, dtype=torch.float64)
+    xi = race.config.lr if second_order else 0.0
+
+    def loss(alpha, split):
+        return race.loss(race.model, darts.relax(alpha), race.batch(split, 0))[0]
+
+    push = [race.config.weight_decay * p.detach() for p in w]
+    ours = darts.alpha_gradient(loss, w, alpha, "train", "valid", xi, race.config.radius, push)
+    textbook.alpha_step(race.slow, race.alpha_optim, race.w_optim, race.train, race.valid, second_order)
+    for one, other in zip(race.slow.alpha, ours.values(), strict=True):
+        assert torch.allclose(one.grad, other, rtol=1e-6, atol=1e-9)
+
+
+@torch.no_grad()
+def same_weights(race):
+    """The textbook's weights become the package's, which are in the same order, some in blocks."""
+    ours = {}
+    for name, p in sorted(race.model.named_parameters(), key=lambda named: named[0] == "classifier.bias"):
+        ours.setdefault(name.split(".blocks.")[0], []).append(p)
+    for p, parts in zip(race.slow.weights(), ours.values(), strict=True):
+        p.copy_(torch.cat(parts, dim=1).reshape(p.shape) if len(parts) > 1 else parts[0].reshape(p.shape))
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""DARTS' convolutional search as a textbook would have it: eq. 1 and 2 read literally, stock torch modules.
+"""DARTS' search networks as a textbook would have them: eq. 1 and 2 read literally, stock torch modules.
 
 A module for each edge and op, every op run and weighted, the model copied for the virtual step. Written apart from the
 package, for the package to be compared with: what it computes is tested to be the same.
@@ -112,6 +112,53 @@ class Textbook(nn.Module):
         return [p for name, p in self.named_parameters() if not name.startswith("alpha")]
 
 
+class TextbookRecurrentCell(nn.Module):
+    """A matrix for each node, a batch norm after each; every edge reads, every function is applied and weighted."""
+
+    def __init__(self, n, nodes):
+        super().__init__()
+        self.first = nn.Linear(2 * n, 2 * n, bias=False)
+        self.nodes = nn.ModuleList(nn.Linear(n, 2 * n, bias=False) for _ in range(nodes))
+        self.norms = nn.ModuleList(nn.BatchNorm1d(n, affine=False) for _ in range(nodes + 1))
+        self.functions = nn.ModuleList([nn.Tanh(), nn.ReLU(), nn.Sigmoid(), nn.Identity()])
+
+    def forward(self, x, h, weights):
+        gate, candidate = self.first(torch.cat([x, h], dim=-1)).chunk(2, dim=-1)
+        states = [self.norms[0](h + torch.sigmoid(gate) * (torch.tanh(candidate) - h))]
+        edge = 0
+        for node, norm in zip(self.nodes, self.norms[1:], strict=True):
+            total = 0
+            for s in states:
+                none, *others = weights[edge]
+                edge += 1
+                gate, candidate = node(s).chunk(2, dim=-1)
+                total = total + none * torch.zeros_like(s)
+                for w, f in zip(others, self.functions, strict=True):
+                    total = total + w * (s + torch.sigmoid(gate) * (f(candidate) - s))  # eq. 2
+            states.append(norm(total))  # eq. 1
+        return sum(states[1:]) / len(self.nodes)
+
+
+class TextbookRecurrent(nn.Module):
+    def __init__(self, vocabulary, n, nodes=8):
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, n)
+        self.cell = TextbookRecurrentCell(n, nodes)
+        self.decoder = nn.Linear(n, vocabulary)
+        self.decoder.weight = self.embedding.weight
+        self.alpha = nn.ParameterList([torch.zeros(nodes * (nodes + 1) // 2, 5)])
+
+    def forward(self, tokens):
+        (weights,) = (a.softmax(-1) for a in self.alpha)
+        h, outputs = torch.zeros(tokens.shape[1], self.embedding.embedding_dim), []
+        for x in self.embedding(tokens):
+            h = self.cell(x, h, weights)
+            outputs.append(h)
+        return self.decoder(torch.stack(outputs)).flatten(0, 1)  # (T * B, vocabulary)
+
+    weights = Textbook.weights
+
+
 def alpha_step(model, alpha_optim, w_optim, train, valid, second_order):
     """The step of alpha in algorithm 1; the virtual step with momentum and decay, as in the authors' code."""
 
@@ -129,7 +176,8 @@ def alpha_step(model, alpha_optim, w_optim, train, valid, second_order):
     ahead = copy.deepcopy(model)
     with torch.no_grad():
         for p, q, d in zip(model.weights(), ahead.weights(), g, strict=True):
-            buffer = w_optim.state[p].get("momentum_buffer", torch.zeros_like(p))
+            buffer = w_optim.state[p].get("momentum_buffer")
+            buffer = torch.zeros_like(p) if buffer is None else buffer
             q.sub_(xi * (group["momentum"] * buffer + d + group["weight_decay"] * p))
     ahead.zero_grad()
     loss_of(ahead, valid).backward()
@@ -151,8 +199,8 @@ def alpha_step(model, alpha_optim, w_optim, train, valid, second_order):
     alpha_optim.step()
 
 
-def weight_step(model, w_optim, train):
+def weight_step(model, w_optim, train, clip=5.0):
     w_optim.zero_grad()
     F.cross_entropy(model(train[0]), train[1]).backward()
-    nn.utils.clip_grad_norm_(model.weights(), 5.0)
+    nn.utils.clip_grad_norm_(model.weights(), clip)
     w_optim.step()
