@@ -65,9 +65,11 @@ def curves(
 ) -> Picture:
     """Lines over `x` (n,); a series is `(mean, low, high)`, drawn with its band, or one array, each of (n,).
 
-    `reference` is a horizontal line with its name: the best possible, or chance.
+    `reference` is a horizontal line with its name: the best possible, or chance. With more than four series the legend
+    stands beside the axes, and bands are fainter, with thin edges, so that those that overlap can be told apart.
     """
     x = _array(x)
+    many = len(series) > 4
     with _axes(xlabel=xlabel, ylabel=ylabel) as (figure, axes):
         for name, values in series.items():
             band = [_array(v) for v in values] if isinstance(values, tuple) else [_array(values)]
@@ -75,11 +77,17 @@ def curves(
                 shapes = [v.shape for v in band]
                 raise ValueError(f"{name}: got shapes {shapes}, expected one array or (mean, low, high) of {x.shape}")
             (line,) = axes.plot(x, band[0], label=name, markevery=max(1, len(x) // 10))
-            if len(band) == 3:
+            if len(band) == 3 and many:
+                axes.fill_between(x, band[1], band[2], color=line.get_color(), alpha=0.08, linewidth=0)
+                for edge in band[1:]:
+                    axes.plot(x, edge, color=line.get_color(), linestyle="-", marker="", linewidth=0.6, alpha=0.7)
+            elif len(band) == 3:
                 axes.fill_between(x, band[1], band[2], color=line.get_color(), alpha=0.2, linewidth=0)
         if reference:
             axes.axhline(reference[1], color=INK, linestyle=(0, (1, 2)), marker="", linewidth=1.2, label=reference[0])
-        if len(series) > 1 or reference:
+        if many:
+            axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+        elif len(series) > 1 or reference:
             axes.legend()
         return _finish(figure, axes, title, alt)
 

@@ -167,9 +167,8 @@ class Race:
 
     def loss(self, model, weights, batch, state=None):
         x, y = batch
-        return F.cross_entropy(
-            model(x, weights) if self.kind == "images" else model(x, weights)[0].permute(1, 2, 0), y
-        ), None
+        logits = model(x, weights) if self.kind == "images" else model(x, weights)[0].flatten(0, 1)
+        return F.cross_entropy(logits, y), None
 
     def textbook_step(self):
         both = (self.alpha_optim, self.w_optim, self.train, self.valid)
