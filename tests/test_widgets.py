@@ -953,9 +953,12 @@ def test_scrubber_shows_weights_cell_and_loss_of_every_frame(space):
         assert (
             pictured.alt.endswith(view.architecture(space, kept).alt) and f"is {frame.value:.3f} here" in pictured.alt
         )
-        (circle,) = shown.iter(f"{SVG}circle")
-        (curve,) = [e for e in shown.iter(f"{SVG}polyline") if e.get("stroke") == picture.BLUE]
-        assert curve.get("points").split()[k] == f"{circle.get('cx')},{circle.get('cy')}"
+        (cursor,) = [e for e in shown.iter(f"{SVG}circle") if e.get("r") == "5"]
+        curve, legend = [
+            e.get("points").split() for e in shown.iter(f"{SVG}polyline") if e.get("stroke") == picture.BLUE
+        ]
+        assert len(curve) == len(frames) and len(legend) == 2
+        assert curve[k] == f"{cursor.get('cx')},{cursor.get('cy')}"
 
 
 def test_scrubber_frames_stand_on_what_rounding_keeps():

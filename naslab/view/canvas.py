@@ -31,6 +31,16 @@ def box(
     return f'<rect {place} fill="{fill}" stroke="{line}" stroke-width="{weight:g}"{_dash(dash)}/>'
 
 
+def polyline(points: Iterable[tuple[float, float]], color: str, weight: float, dash: str = "") -> str:
+    look = f'stroke="{color}" stroke-width="{weight:g}"{_dash(dash)}'
+    return f'<polyline points="{joined(points)}" fill="none" {look}/>'
+
+
+def joined(points: Iterable[tuple[float, float]]) -> str:
+    """Points as SVG has them in a polygon."""
+    return " ".join(f"{x:g},{y:g}" for x, y in points)
+
+
 def arrow(path: str, tip: tuple[float, float], towards: str, color: str, dash: str = "") -> str:
     """A path that ends in a head at `tip`, which points "left", "right" or "down"."""
     x, y = tip
@@ -54,15 +64,28 @@ def sheet(width: float, height: float, pieces: Iterable[str], title: str, alt: s
 
 def beside(title: str, *pictures: Picture) -> Picture:
     """Pictures side by side as one; its alternative text is theirs, one after the other."""
-    x, highest, pieces = 0.0, 0.0, []
+    return _together(title, pictures, "x")
+
+
+def above(title: str, *pictures: Picture) -> Picture:
+    """Pictures one below the other as one, as `beside`."""
+    return _together(title, pictures, "y")
+
+
+def _together(title: str, pictures: Iterable[Picture], axis: str) -> Picture:
+    at, widths, heights, pieces, words = 0.0, [], [], [], []
     for p in pictures:
         tag, body = p.svg.split(">", 1)
         width, height = (float(n) for n in re.findall(r' (?:width|height)="([\d.]+)px"', tag))
         tag = re.sub(r' (role|aria-labelledby)="[^"]*"', "", tag)
         body = re.sub(r"<title.*?</title>\n*|<desc.*?</desc>\n*", "", body, flags=re.S)
-        pieces.append(f'{tag} x="{x:g}">{body}')
-        x, highest = x + width, max(highest, height)
-    return sheet(x, highest, pieces, title, " ".join(p.alt for p in pictures))
+        pieces.append(f'{tag} {axis}="{at:g}">{body}')
+        at += width if axis == "x" else height
+        widths.append(width)
+        heights.append(height)
+        words.append(p.alt)
+    size = (at, max(heights)) if axis == "x" else (max(widths), at)
+    return sheet(*size, pieces, title, " ".join(words))
 
 
 def inline(drawing: Picture) -> str:

@@ -17,7 +17,7 @@ from torch import Tensor
 from naslab import checks
 from naslab.search import darts
 from naslab.spaces import Weights
-from naslab.view.canvas import beside, box, inline, sheet, text
+from naslab.view.canvas import beside, box, inline, joined, polyline, sheet, text
 from naslab.view.chart import Line, chart
 from naslab.view.controls import facts
 from naslab.view.picture import BLUE, FAINT, GREEN, INK, PAPER, VERMILLION, Picture
@@ -178,7 +178,6 @@ def _draw(points: np.ndarray, words: dict[str, str], xi: float) -> Picture:
         title="alpha and w, round by round",
         alt="Beside it alpha and w over the rounds.",
         reference=("optimum", OPTIMUM[0]),
-        log=False,
     )
     return beside(title, left, right)
 
@@ -189,7 +188,7 @@ def _map(points: np.ndarray, title: str, alt: str) -> Picture:
     places = _pixels(points)
     dots = (f'<circle cx="{x}" cy="{y}" r="2" fill="{BLUE}"/>' for x, y in places)
     ends = _mark("start", *places[0]), _mark("end", *places[-1]), _mark("optimum", *_pixels(np.array([OPTIMUM]))[0])
-    path = f'<polyline points="{_joined(places)}" fill="none" stroke="{BLUE}" stroke-width="1.5"/>'
+    path = polyline(places, BLUE, 1.5)
     frame = f'<svg x="{_LEFT}" y="{_TOP}" width="{_SIDE}" height="{_SIDE}" viewBox="0 0 {_SIDE} {_SIDE}">'
     legend, x = [], float(_LEFT)
     for name, label in (("start", "start"), ("end", "end"), ("optimum", "optimum"), ("feasible", "w = w*(alpha)")):
@@ -206,10 +205,6 @@ def _pixels(points: np.ndarray) -> list[tuple[float, float]]:
     return [*map(tuple, xy.round(1).tolist())]
 
 
-def _joined(places: Sequence[tuple[float, float]]) -> str:
-    return " ".join(f"{x:g},{y:g}" for x, y in places)
-
-
 def _mark(kind: str, x: float, y: float) -> str:
     """Each with a shape of its own: square, triangle, ring, dashes."""
     if kind == "feasible":
@@ -217,7 +212,7 @@ def _mark(kind: str, x: float, y: float) -> str:
     if kind == "optimum":
         return f'<circle cx="{x:g}" cy="{y:g}" r="7.5" fill="none" stroke="{VERMILLION}" stroke-width="2.5"/>'
     shape = {"start": ((-5, -5), (5, -5), (5, 5), (-5, 5)), "end": ((-5.5, 4.5), (5.5, 4.5), (0, -6))}[kind]
-    corners = _joined([(x + dx, y + dy) for dx, dy in shape])
+    corners = joined([(x + dx, y + dy) for dx, dy in shape])
     fill = INK if kind == "start" else GREEN
     return f'<polygon points="{corners}" fill="{fill}" stroke="{PAPER}" stroke-width="1"/>'
 
@@ -249,9 +244,6 @@ def _contours() -> str:
         words = text(x, y, f"{c}", anchor="middle", size=11, color=FAINT)
         labels.append(f'<g stroke="{PAPER}" stroke-width="4" paint-order="stroke">{words}</g>')
     pieces.append(_pixels(np.array([[-4.0, 2.0], [4.0, 2.0]])))
-    lines = "".join(f'<polyline points="{_joined(p)}"/>' for p in pieces if len(p) > 1)
-    corner = _joined(_pixels(np.array([[-_EDGE, -_EDGE], [_EDGE, _EDGE]])))
-    feasible = (
-        f'<polyline points="{corner}" fill="none" stroke="{VERMILLION}" stroke-width="2" stroke-dasharray="7,3"/>'
-    )
+    lines = "".join(f'<polyline points="{joined(p)}"/>' for p in pieces if len(p) > 1)
+    feasible = polyline(_pixels(np.array([[-_EDGE, -_EDGE], [_EDGE, _EDGE]])), VERMILLION, 2, "7,3")
     return f'<g fill="none" stroke="#B5B5B0" stroke-width="1">{lines}</g>{feasible}{"".join(labels)}'

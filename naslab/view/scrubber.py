@@ -4,9 +4,8 @@ A frame keeps tables and a number. The heat map is written in milliseconds; a se
 is drawn once.
 """
 
-import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from math import isfinite
@@ -15,17 +14,16 @@ import numpy as np
 from ipywidgets import HTML, Layout, SelectionSlider, VBox
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
-from matplotlib.ticker import MaxNLocator
 
 from naslab.spaces import NONE, CellSpace, Tokens, Weights, check_tables
-from naslab.view.canvas import DASHED, beside, box, inline, sheet, text
+from naslab.view.canvas import above, beside, box, inline, sheet, text
+from naslab.view.chart import Line, chart
 from naslab.view.controls import facts
 from naslab.view.graphs import architecture
-from naslab.view.picture import BLUE, FAINT, INK, VERMILLION, Picture
+from naslab.view.picture import FAINT, INK, VERMILLION, Picture
 from naslab.view.plots import contrast
 
 _LEFT, _TOP, _LINE, _PITCH, _GAP, _MARGIN = 76, 68, 24, 60, 56, 14  # of the heat maps: a box is _PITCH x _LINE
-_WIDTH, _HEIGHT = 430, 300  # of the curve
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,7 @@ def search_picture(
     """What `search_scrubber` draws of one frame, by default the last. Raises `ValueError` as it does."""
     recording = _Recording(space, tuple(frames), label)
     at = recording.place(frame)
-    return _above(f"Step {recording.frames[at].step} of a search", recording.tables(at), recording.cell(at))
+    return above(f"Step {recording.frames[at].step} of a search", recording.tables(at), recording.cell(at))
 
 
 class _Recording:
@@ -213,54 +211,13 @@ class _Recording:
 
     def _curve(self, at: int) -> Picture:
         """The value at every frame, and where this one stands."""
-        steps, values = [f.step for f in self.frames], [f.value for f in self.frames]
-        first, last, low, high = steps[0], steps[-1], min(values), max(values)
-        pad = 0.06 * (high - low) or 0.5
-        low, high = low - pad, high + pad
-        left, right, top, bottom = 56, _WIDTH - _MARGIN, 40, _HEIGHT - 46
-
-        def place(step: float, value: float) -> tuple[float, float]:
-            x = left + (step - first) / max(last - first, 1) * (right - left)
-            return round(x, 1), round(top + (high - value) / (high - low) * (bottom - top), 1)
-
-        pieces = [text(_MARGIN, 18, self.label)]
-        for tick in MaxNLocator(5).tick_values(low, high):
-            if low <= tick <= high:
-                _, y = place(first, tick)
-                pieces.append(_line([(left, y), (right, y)], "#E4E4E0", 1))
-                pieces.append(text(left - 6, y, f"{round(tick, 10):g}", anchor="end", size=12))
-        for tick in MaxNLocator(5, integer=True).tick_values(first, last):
-            if first <= tick <= last:
-                x, _ = place(tick, low)
-                pieces.append(text(x, bottom + 12, f"{tick:g}", anchor="middle", size=12))
-        pieces.append(_line([(left, top), (left, bottom), (right, bottom)], FAINT, 1))
-        pieces.append(text((left + right) / 2, bottom + 32, "step", anchor="middle", size=12))
-        pieces.append(_line([place(s, v) for s, v in zip(steps, values, strict=True)], BLUE, 2))
-        x, y = place(steps[at], values[at])
-        pieces.append(_line([(x, top), (x, bottom)], VERMILLION, 2, DASHED))
-        pieces.append(f'<circle cx="{x:g}" cy="{y:g}" r="5" fill="{VERMILLION}"/>')
-        beyond = x > (left + right) / 2
-        pieces.append(
-            text(x - 8 if beyond else x + 8, top + 8, f"{values[at]:.3f}", anchor="end" if beyond else "start")
-        )
+        steps, values = [f.step for f in self.frames], np.array([f.value for f in self.frames])
         alt = (
-            f"The {self.label} is {values[at]:.3f} here; over steps {first} to {last} it goes from {values[0]:.3f} to "
-            f"{values[-1]:.3f}."
+            f"The {self.label} is {values[at]:.3f} here; over steps {steps[0]} to {steps[-1]} it goes from "
+            f"{values[0]:.3f} to {values[-1]:.3f}."
         )
-        return sheet(_WIDTH, _HEIGHT, pieces, self.label, alt)
-
-
-def _above(title: str, *pictures: Picture) -> Picture:
-    """Pictures one below the other as one; its alternative text is theirs in turn."""
-    y, widest, pieces = 0.0, 0.0, []
-    for p in pictures:
-        tag, body = p.svg.split(">", 1)
-        width, height = (float(n) for n in re.findall(r' (?:width|height)="([\d.]+)px"', tag))
-        tag = re.sub(r' (role|aria-labelledby)="[^"]*"', "", tag)
-        body = re.sub(r"<title.*?</title>\n*|<desc.*?</desc>\n*", "", body, flags=re.S)
-        pieces.append(f'{tag} y="{y:g}">{body}')
-        y, widest = y + height, max(widest, width)
-    return sheet(widest, y, pieces, title, " ".join(p.alt for p in pictures))
+        lines = {self.label: Line(0, values)}
+        return chart(lines, xlabel="step", title="along the search", alt=alt, xs=steps, cursor=at)
 
 
 @cache
@@ -268,9 +225,3 @@ def _shade(percent: int) -> tuple[str, str]:
     """The fill of a box and the colour of the number in it, for a part of the largest weight."""
     fill = to_hex(colormaps["cividis"](percent / 100))
     return fill, max(("#FFFFFF", "#000000"), key=lambda ink: contrast(ink, fill))
-
-
-def _line(points: Sequence[tuple[float, float]], color: str, weight: float, dash: str = "") -> str:
-    joined = " ".join(f"{x:g},{y:g}" for x, y in points)
-    dashes = f' stroke-dasharray="{dash}"' if dash else ""
-    return f'<polyline points="{joined}" fill="none" stroke="{color}" stroke-width="{weight:g}"{dashes}/>'
