@@ -255,8 +255,8 @@ FAST = {"dilated 8x8": 8, "odd 9x9": 9, "14x14, odd halves": 14}
 
 @pytest.mark.parametrize("order", [0.0, 0.1], ids=["first order", "second order"])
 @pytest.mark.parametrize("size", FAST.values(), ids=FAST)
-@pytest.mark.parametrize("channels", [3, 4, 8])
-def test_the_fast_cells_are_the_readable_ones(channels, size, order):
+@pytest.mark.parametrize(("channels", "pool_norm"), [(3, True), (4, True), (8, True), (3, False)])
+def test_the_fast_cells_are_the_readable_ones(channels, pool_norm, size, order):
     """Normal and reduction cells: outputs, gradients of w and of alpha, in both orders, in float64."""
     space, found = spaces.darts_conv(), []
     torch.manual_seed(0)
@@ -264,7 +264,7 @@ def test_the_fast_cells_are_the_readable_ones(channels, size, order):
     batches = {split: (torch.randn(4, 3, size, size).double(), torch.randint(0, 10, (4,))) for split in "ab"}
     for fast in (False, True):
         with runs.seeded(0):
-            model = ConvNet(space, channels, 4, affine=False, pool_norm=True, fast=fast).double()
+            model = ConvNet(space, channels, 4, affine=False, pool_norm=pool_norm, fast=fast).double()
         if fast:
             model = model.to(memory_format=torch.channels_last)
         assert all(norm.running_mean is None for norm in model.modules() if isinstance(norm, torch.nn.BatchNorm2d))
@@ -298,14 +298,23 @@ def test_the_fast_recurrent_cell_is_the_readable_one(norm):
         assert (one - other).abs().max() <= 1e-10 * max(1.0, one.abs().max().item())
 
 
-def test_what_nobody_reads_is_not_computed():
+@pytest.mark.parametrize(
+    ("xi", "expected"),
+    [(0.0, [(False, True)]), (0.1, [(True, False), (True, True), (False, True), (False, True)])],
+    ids=["first order", "second order"],
+)
+def test_what_nobody_reads_is_not_computed(xi, expected):
+    """Which of w and alpha may be asked for a gradient, loss by loss."""
     space, model, objective = images()
-    alpha = darts.start(space)
-    g = darts.alpha_gradient(
-        lambda alpha, split: objective.loss(model, darts.relax(alpha), objective.batch(split, 0))[0],
-        list(model.parameters()), alpha, "train", "valid", 0.0,
-    )  # fmt: skip
-    assert all(p.grad is None for p in model.parameters()) and all(a.grad is None for a in alpha.values())
+    w, alpha, asked = list(model.parameters()), darts.start(space), []
+
+    def loss(alpha, split):
+        asked.append(({p.requires_grad for p in w}, {a.requires_grad for a in alpha.values()}))
+        return objective.loss(model, darts.relax(alpha), objective.batch(split, 0))[0]
+
+    g = darts.alpha_gradient(loss, w, alpha, "train", "valid", xi)
+    assert asked == [({of_w}, {of_alpha}) for of_w, of_alpha in expected]
+    assert all(p.requires_grad and p.grad is None for p in w) and all(a.grad is None for a in alpha.values())
     assert g["normal"].abs().sum() > 0
 
 
