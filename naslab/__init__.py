@@ -22,6 +22,7 @@ data       images and text, offline
 schedules  learning rates over time
 checks     what is passed in
 runs       parameters and profile, device, seeds, safe files
+statistics what repeated runs may claim: intervals, corrected for several
 view       drawings, plots, widgets
 exercises  statements, hints, checks, solutions
 """

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 
 from naslab import checks
@@ -88,6 +89,19 @@ def device(name: str = "auto") -> torch.device:
     if not there.get(found.type, False) or (found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count()):
         raise ValueError(f"device: got {name!r}, which this machine does not have; expected auto or cpu")
     return found
+
+
+def spawn(seed: int, n: int) -> tuple[int, ...]:
+    """The seeds of n independent repetitions, each below 2^63.
+
+    `seed + k` would give the repetitions of seed 0 and of seed 1 most of their numbers in common; these share none
+    (`numpy.random.SeedSequence`). More repetitions begin with the same ones: `spawn(s, 3) == spawn(s, 5)[:3]`. Spawned
+    seeds can be spawned again: one for the searches, say, and one for the trainings that judge them.
+
+    Raises `ValueError` for a negative seed or n.
+    """
+    checks.whole(0, seed=seed, n=n)
+    return tuple(int(child.generate_state(1, np.uint64)[0] >> 1) for child in np.random.SeedSequence(seed).spawn(n))
 
 
 @contextmanager

@@ -160,3 +160,19 @@ def test_any_truncation_or_garbage_is_a_value_error(tmp_path_factory, cut, flip)
 def test_a_missing_file_is_a_file_not_found_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         runs.load(tmp_path / "none.pt")
+
+
+def test_spawned_seeds_share_nothing_between_seeds_and_go_on():
+    many = [seed for s in range(50) for seed in runs.spawn(s, 50)]
+    assert len(set(many)) == 2500 and all(0 <= seed < 2**63 for seed in many)
+    assert runs.spawn(7, 3) == runs.spawn(7, 5)[:3]
+    assert not {*runs.spawn(runs.spawn(0, 1)[0], 20)} & {*many}
+    draws = torch.stack([torch.rand(1000, generator=torch.Generator().manual_seed(s)) for s in runs.spawn(0, 40)])
+    correlations = draws.corrcoef()[torch.triu_indices(40, 40, 1).unbind()]
+    assert correlations.abs().max() < 5 / 1000**0.5
+
+
+@pytest.mark.parametrize(("seed", "n"), [(-1, 2), (0, -1), ("0", 2), (0, 1.5)])
+def test_spawn_refuses_what_is_no_number_of_seeds(seed, n):
+    with pytest.raises(ValueError, match="expected an int of at least 0"):
+        runs.spawn(seed, n)

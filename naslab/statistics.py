@@ -1,0 +1,191 @@
+"""What repeated runs may claim: means and differences over the repeated unit, each with its interval.
+
+The unit is what was repeated independently, such as a seed of `runs.spawn`; it is never a child or a batch within it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import isfinite, nan, sqrt
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+RESAMPLES = 9999
+PILE = 1 / 3  # the share of values at a bound from which a mean is not nearly normal
+ENOUGH = 10  # repetitions that a bootstrap needs; fewer make its interval too narrow
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over n repetitions, or a difference of two, with an interval that holds the true one at `level`.
+
+    `values` are the repetitions, or their paired differences; `minus` holds the second group if it is not paired.
+    Get one from `interval` or `difference`.
+    """
+
+    values: tuple[float, ...]
+    minus: tuple[float, ...] | None = None
+    level: float = 0.95
+
+    @property
+    def n(self) -> int:
+        """The number of repetitions, of the smaller group if there are two."""
+        return min(map(len, self._groups))
+
+    @cached_property
+    def mean(self) -> float:
+        return float(np.mean(self.values) - (np.mean(self.minus) if self.minus is not None else 0.0))
+
+    @property
+    def method(self) -> str:
+        """How the interval is found: "t", "bootstrap", or "constant" if all repetitions of every group are equal."""
+        if all(len(set(group)) == 1 for group in self._groups):
+            return "constant"
+        piled = any(max(group.count(min(group)), group.count(max(group))) > PILE * len(group) for group in self._groups)
+        return "bootstrap" if piled and self.n >= ENOUGH else "t"
+
+    @cached_property
+    def p(self) -> float:
+        """Of the two-sided test that the true value is 0; nan if the repetitions do not vary."""
+        match self.method:
+            case "constant":
+                return nan
+            case "t":
+                error, freedom = self._error
+                return float(2 * stats.t.sf(abs(self.mean) / error, freedom))
+        beyond = min(float((self._means <= 0).mean()), float((self._means >= 0).mean()))
+        return float(min(1.0, 2 * (beyond * RESAMPLES + 1) / (RESAMPLES + 1)))
+
+    @cached_property
+    def low(self) -> float:
+        return self._ends[0]
+
+    @cached_property
+    def high(self) -> float:
+        return self._ends[1]
+
+    @property
+    def half(self) -> float:
+        """Half the width: of a t interval, the number after the plus-minus sign."""
+        return (self.high - self.low) / 2
+
+    @property
+    def excludes_0(self) -> bool:
+        """Whether the true value differs from 0 at `level`; False where all repetitions are equal."""
+        return self.method != "constant" and (self.low > 0 or self.high < 0)
+
+    @property
+    def verdict(self) -> str:
+        """What the interval allows to say, in words."""
+        if self.method == "constant":
+            return f"the same in all {self.n} repetitions, which gives no interval"
+        return "above 0" if self.low > 0 else "below 0" if self.high < 0 else "cannot be told from 0"
+
+    def __format__(self, spec: str) -> str:
+        """`f"{gain:+.2f}"` is "+3.81 [-2.56, +10.19]"."""
+        mean, low, high = (format(number, spec or ".3g") for number in (self.mean, self.low, self.high))
+        return f"{mean} [{low}, {high}]"
+
+    def __str__(self) -> str:
+        return format(self)
+
+    @property
+    def _groups(self) -> list[tuple[float, ...]]:
+        return [self.values] if self.minus is None else [self.values, self.minus]
+
+    @cached_property
+    def _error(self) -> tuple[float, float]:
+        """The standard error and the degrees of freedom; for two groups by Welch (1947)."""
+        parts = [(np.var(group, ddof=1) / len(group), len(group) - 1) for group in self._groups]
+        square = sum(v for v, _ in parts)
+        return sqrt(square), float(square**2 / sum(v**2 / f for v, f in parts))
+
+    @cached_property
+    def _means(self) -> np.ndarray:
+        """Means of the groups drawn again with replacement, always by the same draws: (RESAMPLES,)."""
+        rng = np.random.default_rng(0)
+        drawn = [rng.choice(group, (RESAMPLES, len(group))).mean(axis=1) for group in self._groups]
+        return drawn[0] - (drawn[1] if len(drawn) == 2 else 0.0)
+
+    @cached_property
+    def _ends(self) -> tuple[float, float]:
+        match self.method:
+            case "constant":
+                return self.mean, self.mean
+            case "t":
+                error, freedom = self._error
+                half = float(stats.t.ppf((1 + self.level) / 2, freedom)) * error
+                return self.mean - half, self.mean + half
+        low, high = np.quantile(self._means, [(1 - self.level) / 2, (1 + self.level) / 2])
+        return float(low), float(high)
+
+
+def interval(values: ArrayLike, level: float = 0.95) -> Interval:
+    """The mean of independent repetitions (n,) with its interval.
+
+    Student's t. From 10 values on, if more than a third of them equal the lowest or the highest one, such as regrets of
+    0, the percentile bootstrap (Efron 1979). Raises `ValueError` for fewer than 2 values, for one that is not a finite
+    number, and for a level that is not between 0 and 1.
+    """
+    return Interval(_repetitions("values", values), level=_level(level))
+
+
+def difference(a: ArrayLike, b: ArrayLike, *, paired: bool = True, level: float = 0.95) -> Interval:
+    """The mean of a (n,) minus the mean of b (m,), with its interval.
+
+    Paired if repetition k of both shares what is not compared, such as its seed; then n = m. Else Welch's t.
+    Raises `ValueError` as `interval` does, and for pairs of different numbers.
+    """
+    first, second = _repetitions("a", a), _repetitions("b", b)
+    if not paired:
+        return Interval(first, second, _level(level))
+    if len(first) != len(second):
+        raise ValueError(f"b: got {len(second)} repetitions, expected {len(first)}, as a has; or paired=False")
+    return Interval(tuple(x - y for x, y in zip(first, second, strict=True)), level=_level(level))
+
+
+def holm(intervals: Mapping[str, Interval], level: float = 0.95) -> dict[str, Interval]:
+    """The same intervals for a table of several: all verdicts that differ from 0 hold together at `level`.
+
+    Holm (1979) tests the smallest p of m against (1 - level) / m, the next against (1 - level) / (m - 1), and stops at
+    the first that fails. Each interval gets the level of its own test, those after the stop the level of the stop, so
+    it excludes 0 where Holm rejects. Repetitions that do not vary have no test and are left out of the count.
+    """
+    tested = sorted((name for name in intervals if isfinite(intervals[name].p)), key=lambda name: intervals[name].p)
+    found = {name: replace(each, level=_level(level)) for name, each in intervals.items()}
+    left, stopped = len(tested), False
+    for name in tested:
+        found[name] = replace(intervals[name], level=1 - (1 - level) / left)
+        stopped = stopped or not found[name].excludes_0
+        left -= not stopped
+    return found
+
+
+def _repetitions(name: str, values: ArrayLike) -> tuple[float, ...]:
+    try:
+        found = np.asarray(values, dtype=float)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}: got {type(values).__name__}, expected numbers") from None
+    if found.ndim != 1 or len(found) < 2:
+        raise ValueError(f"{name}: got shape {found.shape}, expected one number for each of at least 2 repetitions")
+    if not np.isfinite(found).all():
+        raise ValueError(f"{name}: got {found[~np.isfinite(found)][0]}, expected finite numbers")
+    return tuple(map(float, found))
+
+
+def _level(level: float) -> float:
+    if not isinstance(level, int | float) or not 0 < level < 1:
+        raise ValueError(f"level: got {level!r}, expected a number between 0 and 1")
+    return level
+
+
+def report(intervals: Mapping[str, Interval], unit: str = "", spec: str = "+.2f") -> str:
+    """Lines to print: an interval each, with its unit and its verdict. Several are corrected by `holm`."""
+    shown = holm(intervals)
+    width = max(map(len, shown), default=0)
+    after = f" {unit}" if unit else ""
+    lines = [f"{name:<{width}}  {each:{spec}}{after}: {each.verdict}" for name, each in shown.items()]
+    together = f", together for {len(shown)} comparisons (Holm)" if len(shown) > 1 else ""
+    return "\n".join([*lines, f"95 %{together}"])
