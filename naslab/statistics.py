@@ -146,6 +146,20 @@ def difference(a: ArrayLike, b: ArrayLike, *, paired: bool = True, level: float 
     return Interval(tuple(x - y for x, y in zip(first, second, strict=True)), level=_level(level))
 
 
+def band(rows: ArrayLike, level: float = 0.95) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, lower and upper end at every point of curves (repetitions, points): each (points,), by `interval`.
+
+    Each point's interval holds by itself: a curve leaves its band somewhere more often than 1 - level.
+    Raises `ValueError` as `interval` does.
+    """
+    curves = np.asarray(rows, dtype=float)
+    if curves.ndim != 2:
+        raise ValueError(f"rows: got shape {curves.shape}, expected (repetitions, points)")
+    found = [interval(column, level) for column in curves.T]
+    mean, low, high = np.array([(each.mean, each.low, each.high) for each in found]).reshape(-1, 3).T
+    return mean, low, high
+
+
 def holm(intervals: Mapping[str, Interval], level: float = 0.95) -> dict[str, Interval]:
     """The same intervals for a table of several: all verdicts that differ from 0 hold together at `level`.
 

@@ -112,6 +112,13 @@ def test_words_follow_the_interval():
     assert statistics.report({"first": up}, "points", "+.1f") == "first  +4.1 [+2.8, +5.5] points: above 0\n95 %"
 
 
+def test_a_band_is_an_interval_at_every_point():
+    curves = np.random.default_rng(0).normal(size=(7, 4))
+    mean, low, high = statistics.band(curves, 0.9)
+    each = [interval(curves[:, k], 0.9) for k in range(4)]
+    assert [*zip(mean, low, high, strict=True)] == [(e.mean, e.low, e.high) for e in each]
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -121,6 +128,7 @@ def test_words_follow_the_interval():
         (lambda: interval(["a", "b"]), "values: got list, expected numbers"),
         (lambda: interval([1.0, 2.0], level=1), "level: got 1, expected a number between 0 and 1"),
         (lambda: difference([1.0, 2.0], [1.0, 2.0, 3.0]), "b: got 3 repetitions, expected 2, as a has"),
+        (lambda: statistics.band([1.0, 2.0]), r"rows: got shape \(2,\), expected \(repetitions, points\)"),
         (lambda: holm({"a": interval([1.0, 2.0])}, level="x"), "level: got 'x'"),
     ],
 )
