@@ -1,4 +1,5 @@
 import _thread
+import multiprocessing.connection
 import os
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import textwrap
 import threading
 import time
 from functools import partial
+from multiprocessing import get_context
 
 import psutil
 import pytest
@@ -15,7 +17,7 @@ import torch
 from naslab import data, evaluate, spaces
 from naslab.controller import Controller
 from naslab.evaluate import Recipe, TrainChild
-from naslab.parallel import Workers, process_map
+from naslab.parallel import Workers, _Worker, process_map
 from naslab.search import reinforce
 from naslab.steps import Failed
 
@@ -64,6 +66,16 @@ def act(item):
             return Failed("diverged")
         case "lock":
             return threading.Lock()
+        case "fork":  # leaves a process behind
+            if os.fork() == 0:
+                time.sleep(30)
+                os._exit(0)
+            os._exit(4)
+        case "twice":  # both processes return
+            os.fork()
+            return os.getpid()
+        case "unloadable":
+            return Unloadable()
         case "context":  # as if an error on the device had left a broken one
             torch.cuda.is_initialized = lambda: True
             raise RuntimeError("CUDA error")
@@ -193,6 +205,100 @@ def test_a_worker_that_died_idle_harms_no_child(workers):
     assert workers.map(act, ["a", "b", "c"]) == ["a", "b", "c"]
 
 
+def finished(call, seconds=30):
+    """What the call returns. A call that hangs fails the test."""
+    results = []
+    thread = threading.Thread(target=lambda: results.append(call()), daemon=True)
+    thread.start()
+    thread.join(seconds)
+    assert not thread.is_alive(), f"no end after {seconds} s"
+    return results[0]
+
+
+def test_a_worker_that_dies_as_it_is_given_a_child_leaves_the_reason_in_the_childs_place(workers, monkeypatch):
+    workers.map(pid, range(2))
+    give = _Worker.give
+
+    def fatal(worker, place, item, code):
+        if place == 1:
+            worker.process.kill()
+            worker.process.join()
+        give(worker, place, item, code)
+
+    monkeypatch.setattr(_Worker, "give", fatal)
+    results = finished(lambda: workers.map(act, ["a", "b", "c"]))
+    assert reasons(results) == ["a", f"worker died: {signal.strsignal(SIGKILL)}", "c"]
+    assert isinstance(results[1], Failed)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_child_that_forks_and_ends_is_no_hang(workers, closed):
+    """The pipe is closed in what Python forks. What a library forks keeps it open: the end of the process must do."""
+    start = time.monotonic()
+    results = finished(lambda: workers.map(act if closed else act_with_open_pipes, ["fork", "fine"]))
+    assert reasons(results) == ["worker died: exit code 4", "fine"] and time.monotonic() - start < 20
+
+
+def act_with_open_pipes(item):
+    multiprocessing.connection.Connection.close = lambda pipe: None
+    return act(item)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_fork_that_returns_too_sends_no_second_result():
+    with Workers(1) as one:
+        results = [one.map(act, ["twice", "a", "b", "c"]) for _ in range(2)]
+        assert [r[1:] for r in results] == [["a", "b", "c"]] * 2
+        assert {r[0] for r in results} == {one._staff[0].process.pid}
+
+
+def test_a_result_that_cannot_be_loaded_is_a_failure_of_its_child(workers):
+    results = workers.map(act, ["unloadable", "fine"])
+    assert reasons(results) == ["its result cannot be loaded (KeyError: 'no such op')", "fine"]
+
+
+def test_two_threads_that_map_get_their_own_results(workers):
+    calls = [list(range(k, k + 8)) for k in (0, 100, 200)]
+    got = {}
+    threads = [threading.Thread(target=lambda c=c: got.update({c[0]: workers.map(slowly, c)})) for c in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert got == {c[0]: [-item for item in c] for c in calls}
+
+
+def slowly(item):
+    time.sleep(0.02)
+    return -item
+
+
+def test_map_after_close_is_refused_and_close_ends_a_map(tmp_path):
+    workers, errors, before = Workers(1), [], running()
+
+    def call():
+        with pytest.raises(RuntimeError, match="map: these workers are closed") as caught:
+            workers.map(hang, [tmp_path / "hangs"])
+        errors.append(caught.value)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    while not (tmp_path / "hangs").exists():
+        time.sleep(0.01)
+    workers.close()
+    thread.join(10)
+    assert len(errors) == 1 and running() == before
+    workers.close()
+    for items in ([1], []):
+        with pytest.raises(RuntimeError, match="map: these workers are closed"):
+            workers.map(abs, items)
+    with Workers(1) as left:
+        pass
+    with pytest.raises(RuntimeError, match="closed"):
+        left.map(abs, [1])
+
+
 def test_a_worker_is_replaced_after_an_exit_and_after_an_error_with_cuda(workers):
     before = running()
     results = workers.map(act, ["exit", "context", "fine"])
@@ -213,6 +319,50 @@ def test_an_interrupt_ends_the_workers_and_leaves_the_pool_usable(workers, tmp_p
     thread.join()
     assert not running()
     assert workers.map(act, ["a"]) == ["a"] and len(running()) == 1
+
+
+@pytest.mark.parametrize("delay", [0, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0])
+def test_interrupts_at_any_moment_leave_no_process(delay):
+    """Two interrupts, the second while the workers end. A process that is lost stays as a zombie."""
+
+    def interrupt():
+        time.sleep(delay)
+        for _ in range(2):
+            _thread.interrupt_main()
+            time.sleep(0.02)
+
+    before = {p.pid for p in psutil.Process().children()}
+    workers, thread = Workers(3), threading.Thread(target=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        thread.start()
+        try:
+            workers.map(time.sleep, [5, 5, 5])
+        finally:
+            thread.join()
+    assert {p.pid for p in psutil.Process().children()} == before
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    workers.close()
+
+
+@pytest.mark.parametrize("moment", ["start", "join"])
+def test_an_interrupt_waits_until_a_process_has_started_or_ended(monkeypatch, moment):
+    before = {p.pid for p in psutil.Process().children()}
+    process = get_context("spawn").Process
+    original = getattr(process, moment)
+
+    def interrupted(self, *args):
+        original(self, *args)
+        _thread.interrupt_main()
+        time.sleep(0.01)  # here comes an interrupt that is not held back
+
+    workers = Workers(2)
+    if moment == "join":
+        workers.map(pid, range(2))
+    with pytest.raises(KeyboardInterrupt), monkeypatch.context() as patch:
+        patch.setattr(process, moment, interrupted)
+        workers.map(pid, range(2)) if moment == "start" else workers.close()
+    assert {p.pid for p in psutil.Process().children()} == before
+    workers.close()
 
 
 def hang(path):
@@ -278,7 +428,20 @@ def test_a_script_without_a_guard_is_told_so(tmp_path):
     assert "RuntimeError: worker died: exit code 1 before it was ready; does the script call under" in error
 
 
-@pytest.mark.parametrize("setting", [{"workers": 0}, {"workers": 1.5}, {"timeout": 0}, {"timeout": float("nan")}])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        *({"workers": got} for got in (0, -1, 1.5, "2", None, True, float("nan"))),
+        *({"timeout": got} for got in (0, -1, float("nan"), float("inf"), "x", True, [1])),
+    ],
+)
 def test_settings_out_of_range_are_refused(setting):
-    with pytest.raises(ValueError, match=f"^{next(iter(setting))}: got .*, expected"):
-        process_map(abs, [1], **setting)
+    for call in (Workers, partial(process_map, abs, [1])):
+        with pytest.raises(ValueError, match=f"^{next(iter(setting))}: got .*, expected"):
+            call(**setting)
+
+
+@pytest.mark.parametrize(("f", "items", "name"), [(abs, None, "items"), (abs, 3, "items"), (3, [1], "f")])
+def test_what_cannot_be_mapped_is_refused(workers, f, items, name):
+    with pytest.raises(ValueError, match=f"^{name}: got .*, expected"):
+        workers.map(f, items)
