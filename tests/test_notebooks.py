@@ -412,6 +412,7 @@ def test_regenerating_twice_leaves_no_difference(tmp_path: Path) -> None:
     assert [cell.id for cell in notebook.cells] == [cell.id for cell in before.cells]
     assert notebook.cells[1].metadata == {"tags": ["keep"]}
     assert set(notebook.metadata) == {"kernelspec", "language_info", "naslab"}
+    assert notebook.metadata.naslab == {"summary": "shows demo", "code": regenerate.computed_by(before)}
     assert "version" not in notebook.metadata.language_info
     shown = [
         o.data[regenerate.WIDGET]["model_id"]
@@ -441,6 +442,18 @@ def test_what_cannot_be_committed_is_left_as_it_was(tmp_path: Path, source: str,
     assert "bad.ipynb: left as it was" in done.stderr and message in done.stderr
     assert (folder / "bad.ipynb").read_bytes() == before
     assert [path.name for path in folder.iterdir()] == ["bad.ipynb"]
+
+
+def test_a_package_that_changes_meanwhile_leaves_the_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = course(tmp_path / "notebooks", a=["1"]) / "a.ipynb"
+    before = path.read_bytes()
+    hashes = iter(["old", "new", "same", "same"])
+    monkeypatch.setattr(regenerate, "computed_by", lambda notebook: next(hashes))
+    monkeypatch.setattr(regenerate, "execute", lambda notebook, folder: notebook)
+    assert regenerate.regenerate(path) == ["the package has changed while it ran"]
+    assert path.read_bytes() == before
+    assert not regenerate.regenerate(path)
+    assert read(path).metadata.naslab.code == "same"
 
 
 def test_cleaning_is_idempotent_and_repairs_ids() -> None:

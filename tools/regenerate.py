@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from code_hash import code_hash
 from course_table import write
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
@@ -103,9 +104,18 @@ def leaks(notebook: Any, paths: tuple[str, ...]) -> list[str]:
     return found
 
 
+def computed_by(notebook: Any) -> str:
+    """The hash of the notebook's code cells and of the package code behind them, as it is now."""
+    return code_hash("\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code"))
+
+
 def regenerate(path: Path) -> list[str]:
-    """Re-executes one notebook; writes it if it can be committed, else returns why not."""
+    """Re-executes one notebook; writes it if it can be committed, else returns why not.
+
+    The metadata `naslab.code` names the code that made the outputs. Compare it with `computed_by`.
+    """
     notebook = nbformat.read(path, as_version=4)
+    code = computed_by(notebook)
     try:
         fresh = clean(execute(notebook, path.parent))
     except CellExecutionError as error:
@@ -113,6 +123,9 @@ def regenerate(path: Path) -> list[str]:
     except DeadKernelError as error:
         return [str(error)]
     problems = leaks(fresh, machine_paths())
+    if computed_by(notebook) != code:
+        problems.append("the package has changed while it ran")
+    fresh.metadata.setdefault("naslab", nbformat.from_dict({}))["code"] = code
     if not problems:
         nbformat.validate(fresh)
         write(path, nbformat.writes(fresh).rstrip("\n") + "\n")
