@@ -110,7 +110,8 @@ def test_binder_environment_agrees_with_constraints_and_pyproject() -> None:
     assert listed.items() <= pins.items()
     direct = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
     assert direct | {"notebook"} <= {"torch", *listed}
-    if sys.platform == "linux":
+    here = f"python={sys.version_info.major}.{sys.version_info.minor}"
+    if sys.platform == "linux" and here in packages:  # other Pythons install other packages, whose needs it reads
         assert text == binder_environment.render(), "run `make constraints`"
 
 
