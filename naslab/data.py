@@ -8,26 +8,32 @@ index, so that a resumed run sees the very batches that an uninterrupted one wou
 """
 
 import gzip
+import io
 import math
+import os
+import re
 import struct
 import tarfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pooch
 import torch
 from torch import Tensor
 
-Labelled = tuple[np.ndarray, np.ndarray]  # pixels (N, C, H, W) or (N, H, W), labels (N,)
+from naslab import assets
+
+Labelled = tuple[Any, Any]  # pixels (N, C, H, W) or (N, H, W), labels (N,): arrays, tensors or lists
+Arrays = tuple[np.ndarray, np.ndarray]  # the same, checked: pixels (N, C, H, W), labels (N,) int64
 
 
 def _whole(name: str, value: int, least: int, most: float = math.inf) -> int:
-    if not isinstance(value, int | np.integer) or not least <= value <= most:
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or not least <= value <= most:
         allowed = f"of at least {least}" if most == math.inf else f"from {least} to {most}"
         raise ValueError(f"{name}: got {value!r}, expected a whole number {allowed}")
     return int(value)
@@ -38,16 +44,27 @@ def _whole(name: str, value: int, least: int, most: float = math.inf) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Labelled images: x (N, C, H, W) float32, normalised; y (N,) int64. `ValueError` where the shapes do not fit."""
+    """Labelled images: x (N, C, H, W) float32, normalised; y (N,) int64.
+
+    Raises `ValueError` if the shapes do not fit. On the CPU also for a pixel that is not finite and a label below 0.
+    """
 
     x: Tensor
     y: Tensor
 
     def __post_init__(self) -> None:
+        _is_tensor(x=self.x, y=self.y)
         if self.x.ndim != 4 or not self.x.is_floating_point():
-            raise ValueError(f"x: got {self.x.dtype} {tuple(self.x.shape)}, expected floats (N, C, H, W)")
+            remedy = "; add a channel axis with x[:, None]" if self.x.ndim == 3 else ""
+            raise ValueError(f"x: got {self.x.dtype} {tuple(self.x.shape)}, expected floats (N, C, H, W){remedy}")
         if self.y.shape != self.x.shape[:1] or self.y.dtype != torch.int64:
             raise ValueError(f"y: got {self.y.dtype} {tuple(self.y.shape)}, expected int64 ({len(self.x)},)")
+        if self.x.device.type == "cpu" and self.x.numel():
+            if not all(map(math.isfinite, torch.stack(self.x.aminmax()).tolist())):
+                bad = int(self.x.isfinite().flatten(1).all(1).logical_not().nonzero()[0])
+                raise ValueError(f"x: got a pixel that is not finite in image {bad}, expected finite numbers")
+            if self.y.min() < 0:
+                raise ValueError(f"y: got label {self.y.min()}, expected labels of at least 0")
 
     def __len__(self) -> int:
         return len(self.y)
@@ -66,6 +83,7 @@ class ImageTask:
     """Images to tell apart; label k means `classes[k]`.
 
     The sets of this module are stored by turns, one image of each class, so that every prefix of a split is stratified.
+    Raises `ValueError` if the splits' images differ in shape, or for a label without a class (checked on the CPU).
     """
 
     name: str
@@ -73,6 +91,16 @@ class ImageTask:
     train: Images
     valid: Images
     test: Images
+
+    def __post_init__(self) -> None:
+        for split in ("train", "valid", "test"):
+            images = getattr(self, split)
+            if not isinstance(images, Images):
+                raise ValueError(f"{split}: got {type(images).__name__}, expected Images; `image_task` takes arrays")
+            if (shape := tuple(images.x.shape[1:])) != self.shape:
+                raise ValueError(f"{split}: got images {shape}, expected {self.shape} as in train")
+            if images.y.device.type == "cpu" and len(images) and images.y.max() >= len(self.classes):
+                raise ValueError(f"{split}: got label {images.y.max()}, expected 0 to {len(self.classes) - 1}")
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -90,7 +118,10 @@ class ImageTask:
 
 @dataclass(frozen=True, eq=False)
 class TextTask:
-    """Text to predict: three splits (N,) int64; token k means `vocabulary[k]`, a character or a word."""
+    """Text to predict: three splits (N,) int64; token k means `vocabulary[k]`, a character or a word.
+
+    Raises `ValueError` for other shapes and types, and for a token outside the vocabulary (checked on the CPU).
+    """
 
     name: str
     vocabulary: tuple[str, ...]
@@ -98,40 +129,213 @@ class TextTask:
     valid: Tensor
     test: Tensor
 
+    def __post_init__(self) -> None:
+        for split in ("train", "valid", "test"):
+            tokens = getattr(self, split)
+            _is_tensor(**{split: tokens})
+            if tokens.ndim != 1 or tokens.dtype != torch.int64:
+                raise ValueError(f"{split}: got {tokens.dtype} {tuple(tokens.shape)}, expected int64 (N,)")
+            if tokens.device.type == "cpu":
+                _in_range(split, tokens.numpy(), "token", len(self.vocabulary))
+
     def to(self, device: torch.device | str) -> "TextTask":
         return replace(self, train=self.train.to(device), valid=self.valid.to(device), test=self.test.to(device))
 
 
 def image_task(name: str, classes: Sequence[str], train: Labelled, valid: Labelled, test: Labelled) -> ImageTask:
-    """A task from arrays: every channel of every split less the train split's mean, over its standard deviation.
+    """A task from arrays, tensors or lists: pixels (N, C, H, W), or (N, H, W) for one channel, of any real type.
 
-    Pixels (N, C, H, W), or (N, H, W) for one channel, of any number type; labels (N,) from 0 to len(classes) - 1.
+    Labels (N,) are whole numbers from 0 to len(classes) - 1. Each channel is normalised: its mean in the train split is
+    subtracted, and the difference is divided by its standard deviation there, in float64. `split` makes the three
+    splits of one set. Raises `ValueError` with split, index and remedy for what is not such a set.
     """
-    x, _ = _checked("train", train, len(classes))
-    over = (0, 2, 3)
-    mean = x.mean(over, dtype=np.float64, keepdims=True)  # of whole numbers: exact, the same on every machine
-    square = np.square(x, dtype=np.float32).mean(over, dtype=np.float64, keepdims=True)
-    deviation = np.sqrt(np.maximum(square - mean**2, 0))
-    deviation[deviation == 0] = 1
+    classes = _names("classes", classes)
+    splits = {
+        split: _checked(split, labelled, len(classes))
+        for split, labelled in (("train", train), ("valid", valid), ("test", test))
+    }
+    mean, deviation = _moments(splits["train"][0])
 
-    def images(split: str, labelled: Labelled) -> Images:
-        pixels, labels = _checked(split, labelled, len(classes))
-        x = pixels.astype(np.float32)
-        x -= mean.astype(np.float32)
-        x /= deviation.astype(np.float32)
-        return Images(torch.from_numpy(x), torch.from_numpy(labels.astype(np.int64)))
+    def images(split: str, x: np.ndarray, y: np.ndarray) -> Images:
+        if x.shape[1:] != (shape := splits["train"][0].shape[1:]):
+            raise ValueError(f"{split}: got images {x.shape[1:]}, expected {shape} as in train")
+        normalised = np.empty(x.shape, np.float32)
+        with np.errstate(over="ignore"):
+            for some in _chunks(x):
+                normalised[some] = (x[some] - mean) / deviation
+        _finite(split, normalised)
+        return Images(torch.from_numpy(normalised), torch.from_numpy(y))
 
-    return ImageTask(name, tuple(classes), images("train", train), images("valid", valid), images("test", test))
+    return ImageTask(name, classes, *(images(split, x, y) for split, (x, y) in splits.items()))
 
 
-def _checked(where: str, labelled: Labelled, classes: int) -> Labelled:
-    x, y = labelled
+def split(
+    images: Any, labels: Any, valid: float = 0.1, test: float = 0.1, seed: int = 0
+) -> tuple[Labelled, Labelled, Labelled]:
+    """Train, valid and test of one set, drawn at random from (seed) and stratified by label; `valid` and `test` are
+    fractions. What `image_task` takes:
+
+        image_task("mine", ("cat", "dog"), *split(images, labels, valid=0.2, test=0.2, seed=0))
+    """
+    for name, fraction in (("valid", valid), ("test", test)):
+        if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 < fraction < 1:
+            raise ValueError(f"{name}: got {fraction!r}, expected a fraction between 0 and 1")
+    x, y = _checked("images", (images, labels))
+    in_valid, in_test = round(valid * len(y)), round(test * len(y))
+    in_train = len(y) - in_valid - in_test
+    if min(in_train, in_valid, in_test) < 1:
+        raise ValueError(
+            f"valid, test: got {valid}, {test}, which leave {in_train}, {in_valid}, {in_test} of {len(y)} images "
+            "for train, valid, test; expected at least 1 in each"
+        )
+    order = np.random.default_rng(_whole("seed", seed, 0)).permutation(len(y))
+    order = order[_turns(y[order])]
+    first, second, third = ((x[part], y[part]) for part in np.split(order, (in_train, in_train + in_valid)))
+    return first, second, third
+
+
+def text_task(name: str, train: Any, valid: Any, test: Any, vocabulary: Sequence[str] | None = None) -> TextTask:
+    """A task from three texts: strings, whose tokens are characters, or sequences of words.
+
+    Without a `vocabulary` it is that of train, sorted. With one, the texts may also be whole numbers, its indices.
+    Raises `ValueError` for a token outside the vocabulary, with split and index.
+    """
+    texts = [_words(where, text) for where, text in (("train", train), ("valid", valid), ("test", test))]
+    if vocabulary is None:
+        if isinstance(texts[0], np.ndarray):
+            raise ValueError("vocabulary: got None, expected the words that the numbers of train stand for")
+        vocabulary = sorted(set(texts[0]))
+    known = _names("vocabulary", vocabulary)
+    splits = zip(("train", "valid", "test"), texts, strict=True)
+    return TextTask(name, known, *(_encode(where, text, known) for where, text in splits))
+
+
+def _words(where: str, text: Any) -> Sequence[str] | np.ndarray:
+    """The tokens of a text (N,): strings, or an array of whole numbers."""
+    if not isinstance(text, str | list | tuple) or not all(isinstance(word, str) for word in text):
+        mixed = isinstance(text, list | tuple) and any(isinstance(word, str) for word in text)
+        text = _array(where, text)
+        if mixed or text.dtype.kind not in "Uiu" or text.ndim != 1:
+            kind = "words and others" if mixed else f"{text.dtype} {text.shape}"
+            raise ValueError(f"{where}: got {kind}, expected a string, or a sequence (N,) of words or whole numbers")
+        text = text.tolist() if text.dtype.kind == "U" else text
+    if not len(text):
+        raise ValueError(f"{where}: got an empty text, expected at least 1 token")
+    return text
+
+
+def _encode(where: str, text: Sequence[str] | np.ndarray, vocabulary: tuple[str, ...]) -> Tensor:
+    """Tokens (N,) int64 of a text (N,)."""
+    if isinstance(text, np.ndarray):
+        _in_range(where, text, "token", len(vocabulary))
+        return torch.from_numpy(text.astype(np.int64))
+    token = {word: k for k, word in enumerate(vocabulary)}
+    try:
+        return torch.tensor([token[word] for word in text])
+    except KeyError as error:
+        (word,) = error.args
+        at = list(text).index(word)
+        raise ValueError(f"{where}: got {word!r} at index {at}, expected words of the vocabulary only") from None
+
+
+def _is_tensor(**values: object) -> None:
+    for name, value in values.items():
+        if not isinstance(value, Tensor):
+            raise ValueError(f"{name}: got {type(value).__name__}, expected a tensor")
+
+
+def _names(name: str, values: Sequence[str]) -> tuple[str, ...]:
+    """The values as a tuple of different strings, at least one."""
+    found = tuple(values) if isinstance(values, Sequence | np.ndarray) else ()
+    if not found or len(set(found)) < len(found) or not all(isinstance(value, str) for value in found):
+        raise ValueError(f"{name}: got {str(values)[:80]}, expected a sequence of different names, at least one")
+    return tuple(map(str, found))
+
+
+def _array(where: str, values: Any) -> np.ndarray:
+    """Arrays, tensors on any device, and nested lists as an array."""
+    if isinstance(values, Tensor):
+        return values.detach().cpu().numpy()
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where}: got {type(values).__name__}, expected an array ({error})") from None
+
+
+def _in_range(where: str, values: np.ndarray, what: str, below: float = math.inf) -> None:
+    """Every one of the whole numbers (N,) is at least 0 and less than `below`."""
+    if not values.size or (values.min() >= 0 and values.max() < below):
+        return
+    at = int(((values < 0) | (values >= below)).argmax())
+    allowed = "at least 0" if below == math.inf else f"0 to {below - 1}"
+    raise ValueError(f"{where}: got {what} {values[at]} at index {at}, expected {allowed}")
+
+
+def _checked(where: str, labelled: Labelled, classes: float = math.inf) -> Arrays:
+    """Pixels (N, C, H, W), finite, and labels (N,) int64 from 0 to classes - 1."""
+    try:
+        images, labels = labelled
+    except (TypeError, ValueError):
+        raise ValueError(f"{where}: got {type(labelled).__name__}, expected a pair (images, labels)") from None
+    x, y = _array(f"{where} images", images), _array(f"{where} labels", labels)
+    for name, array in (("images", x), ("labels", y)):
+        if array.dtype.kind not in "buif":
+            raise ValueError(f"{where}: got {name} of type {array.dtype}, expected real numbers")
     x = x[:, None] if x.ndim == 3 else x
+    if x.ndim == 4 and x.shape[3] in (1, 3, 4) and min(x.shape[1:3]) > 4:  # channels last
+        remedy = "transpose(0, 3, 1, 2)" if not isinstance(images, Tensor) else "permute(0, 3, 1, 2)"
+        raise ValueError(
+            f"{where}: got images of shape {x.shape}, expected (N, C, H, W); move the channels with images.{remedy}"
+        )
     if x.ndim != 4 or not x.size or y.shape != x.shape[:1]:
         raise ValueError(f"{where}: got pixels {x.shape} and labels {y.shape}, expected (N, C, H, W) and (N,)")
-    if y.min() < 0 or y.max() >= classes:
-        raise ValueError(f"{where}: got labels from {y.min()} to {y.max()}, expected 0 to {classes - 1}")
-    return x, y
+    _finite(where, x)
+    if y.dtype.kind == "f" and not (whole := np.isfinite(y) & (y == np.floor(y))).all():
+        bad = int(whole.argmin())
+        raise ValueError(f"{where}: got label {y[bad]} at index {bad}, expected whole numbers from 0")
+    _in_range(where, y, "label", classes)
+    return x, y.astype(np.int64)
+
+
+def _finite(where: str, x: np.ndarray) -> None:
+    """Every pixel of x (N, C, H, W) is a finite number."""
+    if not np.isfinite([x.min(), x.max()]).all():
+        bad = next(k for k, image in enumerate(x) if not np.isfinite(image).all())
+        raise ValueError(f"{where}: got a pixel that is not finite in image {bad}, expected finite numbers")
+
+
+def _chunks(x: np.ndarray) -> Iterator[slice]:
+    """Stretches of images that take about 8 MB each in float64."""
+    step = max(1, (1 << 20) // x[0].size)
+    return (slice(start, start + step) for start in range(0, len(x), step))
+
+
+def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of every channel of x (N, C, H, W), both (1, C, 1, 1) float64; 1 if it is constant.
+
+    Two passes: deviations are taken from the mean, or of whole numbers from the nearest whole number, which is exact
+    and hence the same on every machine.
+    """
+    over = (0, 2, 3)
+    n = x.size // x.shape[1]
+    least, most = x.min(over, keepdims=True), x.max(over, keepdims=True)
+    constant = least == most
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = sum(x[some].sum(over, dtype=np.float64, keepdims=True) for some in _chunks(x)) / n
+        mean = np.where(constant, least, mean)
+        near = np.rint(mean) if x.dtype.kind in "bui" else mean
+        first, second = np.zeros_like(mean), np.zeros_like(mean)
+        for some in _chunks(x):
+            d = x[some] - near
+            first += d.sum(over, keepdims=True)
+            second += np.square(d, out=d).sum(over, keepdims=True)
+        deviation = np.sqrt(np.maximum(second / n - (first / n) ** 2, 0))
+    deviation[constant] = 1
+    if not np.isfinite(deviation).all() or not deviation.all():
+        raise ValueError(
+            f"train: got pixels from {x.min()} to {x.max()}: float64 cannot hold their squares; scale them"
+        )
+    return mean, deviation
 
 
 # --- batches
@@ -192,7 +396,7 @@ def fashion(resolution: int = 28) -> ImageTask:
     """Fashion-MNIST (Xiao et al. 2017): 6,000 / 2,000 / 2,000 images, 1 x 28 x 28, or 14 x 14 by averages of 2 x 2."""
     if resolution not in (14, 28):
         raise ValueError(f"resolution: got {resolution!r}, expected 28 or 14")
-    with (files("naslab.assets") / "fashion_mnist.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+    with np.load(io.BytesIO(assets.read("fashion_mnist.npz")), allow_pickle=False) as arrays:
         splits = [(arrays[f"{split}_x"], arrays[f"{split}_y"]) for split in ("train", "valid", "test")]
     if resolution == 14:
         splits = [(x.reshape(-1, 14, 2, 14, 2).mean((2, 4), dtype=np.float32), y) for x, y in splits]
@@ -203,7 +407,9 @@ def digits() -> ImageTask:
     """scikit-learn's handwritten digits, 1 x 8 x 8, for runs of a second: 1,197 / 300 / 300."""
     from sklearn.datasets import load_digits  # takes a second to import
 
-    x, y = _by_turns(*load_digits(return_X_y=True))
+    x, y = load_digits(return_X_y=True)
+    order = _turns(y)
+    x, y = x[order], y[order]
     train, valid, test = zip(np.split(x.reshape(-1, 8, 8), (1197, 1497)), np.split(y, (1197, 1497)), strict=True)
     return image_task("digits", "0123456789", train, valid, test)
 
@@ -213,26 +419,19 @@ def pride_and_prejudice() -> TextTask:
 
     The vocabulary is that of the whole novel, so that no character of valid or test is unknown.
     """
-    text = (files("naslab.assets") / "pride_and_prejudice.txt").read_bytes().decode()
+    text = assets.read("pride_and_prejudice.txt").decode()
     first, second = (text.rindex("\n\n", 0, len(text) * percent // 100) + 2 for percent in (90, 95))
-    vocabulary = tuple(sorted(set(text)))
-    tokens = _encode(text, vocabulary)
-    return TextTask("pride_and_prejudice", vocabulary, tokens[:first], tokens[first:second], tokens[second:])
+    return text_task("pride_and_prejudice", text[:first], text[first:second], text[second:], sorted(set(text)))
 
 
-def _by_turns(x: np.ndarray, y: np.ndarray) -> Labelled:
-    """The samples reordered so that every stretch is stratified: each class spread evenly, itself in the old order."""
+def _turns(y: np.ndarray) -> np.ndarray:
+    """An order of the labels y (N,) in which every stretch is stratified: each class is spread evenly, its samples in
+    the old order."""
     turn = np.empty(len(y))
     for label in np.unique(y):
         of_class = y == label
         turn[of_class] = (np.arange(of_class.sum()) + 0.5) / of_class.sum()
-    order = np.lexsort((y, turn))
-    return x[order], y[order]
-
-
-def _encode(text: Sequence[str], vocabulary: tuple[str, ...]) -> Tensor:
-    token = {word: k for k, word in enumerate(vocabulary)}
-    return torch.tensor([token[word] for word in text])
+    return np.lexsort((y, turn))
 
 
 # --- the full sets: from a folder, or downloaded into a cache
@@ -264,6 +463,8 @@ def fetch(
     Downloads show a progress bar and enter the cache only whole and with the right checksum. `ValueError` if the folder
     lacks a file or a checksum differs, `ConnectionError` if there is no download; both say what to do.
     """
+    if not isinstance(folder, str | os.PathLike | None):
+        raise ValueError(f"folder: got {folder!r}, expected a path")
     paths = []
     where = pooch.os_cache("naslab") if cache is None else cache
     for name, checksum in md5.items():
@@ -312,12 +513,10 @@ def ptb(folder: Path | str | None = None) -> TextTask:
     """
     paths = fetch(PTB_URL, PTB, folder)
     words = [read_words(path) for path in paths]
-    vocabulary = tuple(sorted(set(words[0])))
     for path, found in zip(paths, words, strict=True):
-        if unknown := set(found).difference(vocabulary):
+        if unknown := set(found).difference(words[0]):
             raise ValueError(f"{path}: got {min(unknown)!r}, expected words of {paths[0].name} only")
-    train, valid, test = (_encode(found, vocabulary) for found in words)
-    return TextTask("ptb", vocabulary, train, valid, test)
+    return text_task("ptb", *words)
 
 
 # The image tasks by the names that notebooks take as a parameter.
@@ -330,11 +529,11 @@ IMAGE_TASKS: dict[str, Callable[[], ImageTask]] = {
 }
 
 
-def _hold_out(name: str, classes: tuple[str, ...], official: Labelled, test: Labelled) -> ImageTask:
+def _hold_out(name: str, classes: tuple[str, ...], official: Arrays, test: Arrays) -> ImageTask:
     """The last tenth of the official training set, as many of each class, becomes valid."""
-    x, y = _by_turns(*official)
+    (x, y), (test_x, test_y) = ((x[order], y[order]) for x, y in (official, test) for order in [_turns(y)])
     cut = len(y) - len(y) // 10
-    return image_task(name, classes, (x[:cut], y[:cut]), (x[cut:], y[cut:]), _by_turns(*test))
+    return image_task(name, classes, (x[:cut], y[:cut]), (x[cut:], y[cut:]), (test_x, test_y))
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -347,12 +546,14 @@ def read_idx(path: Path) -> np.ndarray:
     if start > len(raw):  # two zeros, 8 for bytes, the number of axes; then the length of each
         raise ValueError(f"{path}: got a file that begins {raw[:4].hex(' ')!r}, expected an IDX file of bytes")
     shape = struct.unpack(f">{raw[3]}I", raw[4:start])
+    if not 1 <= len(shape) <= 4 or 0 in shape:
+        raise ValueError(f"{path}: got {len(shape)} axes {shape[:4]}, expected 1 to 4, each of at least 1")
     if len(raw) - start != math.prod(shape):
         raise ValueError(f"{path}: got {len(raw) - start} bytes, expected {math.prod(shape)} for {shape}")
     return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
 
 
-def read_cifar(path: Path) -> tuple[Labelled, Labelled]:
+def read_cifar(path: Path) -> tuple[Arrays, Arrays]:
     """Train and test of CIFAR-10's binary archive, read in place: records of a label and 3 x 32 x 32 bytes."""
     names = [*(f"data_batch_{k}.bin" for k in range(1, 6)), "test_batch.bin"]
     parts: dict[str, np.ndarray] = {}
@@ -360,8 +561,11 @@ def read_cifar(path: Path) -> tuple[Labelled, Labelled]:
         with gzip.open(path) as unpacked, tarfile.open(fileobj=unpacked, mode="r:") as archive:
             for member in archive:
                 name = member.name.rpartition("/")[2]
-                if name not in names or (stream := archive.extractfile(member)) is None:
+                if name not in names:
                     continue
+                stream = archive.extractfile(member) if member.isreg() and not member.issparse() else None
+                if stream is None:
+                    raise ValueError(f"{path}: {name}: got a link, folder or device, expected a plain file")
                 if member.size % 3073 or not 0 < member.size <= 10_000 * 3073:
                     raise ValueError(f"{path}: {name}: got {member.size} bytes, expected up to 10000 records of 3073")
                 parts[name] = np.frombuffer(stream.read(), np.uint8).reshape(-1, 3073)
@@ -372,11 +576,11 @@ def read_cifar(path: Path) -> tuple[Labelled, Labelled]:
     if missing := [name for name in names if name not in parts]:
         raise ValueError(f"{path}: got no {missing[0]}, expected {', '.join(names)}")
 
-    def split(*names: str) -> Labelled:
+    def labelled(*names: str) -> Arrays:
         records = np.concatenate([parts[name] for name in names])
         return _checked(f"{path}: {names[0]}", (records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0]), 10)
 
-    return split(*names[:5]), split(names[5])
+    return labelled(*names[:5]), labelled(names[5])
 
 
 def read_words(path: Path) -> list[str]:
@@ -385,6 +589,9 @@ def read_words(path: Path) -> list[str]:
         text = path.read_bytes().decode()
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: got byte {error.object[error.start]:#x} at {error.start}, expected UTF-8") from None
+    if bad := re.search(r"[^\n\x20-\x7e\xa1-\U0010ffff]", text):
+        remedy = "; the line endings are those of Windows: get the file again" if bad[0] == "\r" else ""
+        raise ValueError(f"{path}: got the control character {bad[0]!r} at {bad.start()}, expected text{remedy}")
     if not text.endswith("\n"):
         raise ValueError(f"{path}: got {text[-20:]!r} at the end, expected a whole line")
     return text.replace("\n", " <eos> ").split()

@@ -4,14 +4,14 @@ NAS-Bench-201 (Dong & Yang 2020) trained each of its 15,625 cells for 200 epochs
 those of NATS-Bench (Dong et al. 2021), means over two or three seeds; `assets/README.md` says how they got here.
 """
 
+import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.resources import files
 
 import numpy as np
 
-from naslab import spaces
+from naslab import assets, spaces
 from naslab.spaces import CellSpace, Tokens
 
 
@@ -69,7 +69,7 @@ def nas_bench_201(dataset: str = "cifar10") -> Table:
 
     "cifar10" is the benchmark's CIFAR-10-valid: trained on half of CIFAR-10's training set, validated on the other.
     """
-    with (files("naslab.assets") / "nas_bench_201.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+    with np.load(io.BytesIO(assets.read("nas_bench_201.npz")), allow_pickle=False) as arrays:
         names = arrays["datasets"].tolist()
         if dataset not in names:
             raise ValueError(f"dataset: got {dataset!r}, expected one of {names}")

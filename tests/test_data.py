@@ -1,6 +1,7 @@
 import gzip
 import hashlib
 import io
+import math
 import struct
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from naslab import data
+from naslab import assets, data
 from naslab.assets import make_fashion_mnist, make_pride_and_prejudice
 from naslab.data import Images
 
@@ -50,6 +51,38 @@ def test_assets_are_whole_licensed_and_small():
         assert "ermi" in (ASSETS / f"{stem}.LICENSE").read_text() and (ASSETS / f"make_{stem}.py").is_file()
         assert name in (ASSETS / "README.md").read_text()
     assert sum(p.stat().st_size for p in kept) <= 6_000_000
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (
+            lambda raw: raw.replace(b"\n", b"\r\n"),
+            "got Windows line endings, .*`git config --global core.autocrlf false",
+        ),
+        (lambda raw: raw[:-1], "got SHA-256 sum .*: the file is damaged; clone the repository again, or reinstall"),
+        (lambda raw: raw.replace(b"truth", b"lies!"), "got SHA-256 sum .*: the file is damaged"),
+    ],
+)
+def test_a_changed_asset_is_refused_with_a_remedy(tmp_path, monkeypatch, damage, message):
+    for name in ("SHA256SUMS", "pride_and_prejudice.txt"):
+        (tmp_path / name).write_bytes((ASSETS / name).read_bytes())
+    monkeypatch.setattr(assets, "files", lambda package: tmp_path)
+    assert len(data.pride_and_prejudice().vocabulary) == 75
+    for name in ("SHA256SUMS", "pride_and_prejudice.txt"):  # both may have been changed by the same program
+        path = tmp_path / name
+        path.write_bytes(
+            path.read_bytes().replace(b"\n", b"\r\n") if name == "SHA256SUMS" else damage(path.read_bytes())
+        )
+    with pytest.raises(ValueError, match=rf"pride_and_prejudice\.txt: {message}"):
+        data.pride_and_prejudice()
+
+
+def test_every_asset_is_read_through_its_checksum():
+    """No module of the package opens a bundled file by itself."""
+    package = ASSETS.parent
+    sources = [p for p in package.rglob("*.py") if p.parent != ASSETS]
+    assert sources and not [p for p in sources if "naslab.assets" in p.read_text(encoding="utf-8")]
 
 
 def same_asset(made: Path, kept: Path) -> bool:
@@ -186,7 +219,7 @@ def test_own_arrays_become_a_task():
     expected = (x[30:, 0] - x[:20, 0].mean()) / x[:20, 0].std()
     assert np.allclose(task.test.x[:, 0], expected, atol=1e-5) and not task.train.x[:, 1].any()
     assert task.to("cpu").train.x.device.type == "cpu"
-    with pytest.raises(ValueError, match="valid: got labels from 0 to 3, expected 0 to 2"):
+    with pytest.raises(ValueError, match="valid: got label 3 at index 3, expected 0 to 2"):
         data.image_task("own", "abc", (x[:3], y[:3]), (x, y), (x, y))
     with pytest.raises(ValueError, match=r"test: got pixels \(40, 2, 4, 4\) and labels \(39,\)"):
         data.image_task("own", "abcd", (x, y), (x, y), (x, y[1:]))
@@ -196,6 +229,230 @@ def test_own_arrays_become_a_task():
         Images(torch.zeros(2, 1, 3, 3), torch.zeros(2))
 
 
+def arrays(n=40, shape=(1, 6, 6), classes=4, seed=0):
+    """Images and labels that a task can be made of."""
+    return np.random.default_rng(seed).normal(3, 2, (n, *shape)), np.arange(n) % classes
+
+
+def own(**splits):
+    """A task whose splits are `arrays`, but for those that are given."""
+    return data.image_task("own", "abcd", **({split: arrays() for split in SPLITS} | splits))
+
+
+@given(
+    st.sampled_from(["int64", "int32", "uint32", "float64"]),
+    st.sampled_from([0, 1, 1000, 10**6, 10**9]),
+    st.integers(1, 1000),
+    st.integers(0, 2**32),
+)
+def test_normalisation_is_stable_under_any_offset(dtype, offset, scale, seed):
+    x = np.random.default_rng(seed).integers(0, 2 * scale + 1, size=(40, 2, 6, 5)) + offset
+    exact = [[int(v) for v in x[:, c].flat] for c in range(2)]  # Python's whole numbers: no rounding
+    task = own(**{split: (x.astype(dtype), np.arange(40) % 4) for split in SPLITS})
+    for c, values in enumerate(exact):
+        n, total, squares = len(values), sum(values), sum(v * v for v in values)
+        if deviation := math.sqrt(n * squares - total * total) / n:
+            expected = [(n * v - total) / n / deviation for v in values]
+            assert np.allclose(task.test.x[:, c].flatten(), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_a_large_offset_leaves_the_deviation_at_one():
+    x = 1_000_000 + np.random.default_rng(0).integers(-3, 4, size=(40, 1, 6, 6))
+    assert own(train=(x, arrays()[1])).train.x.double().std() == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("constant", [0.1, 7, 1e30, -1 / 3])
+def test_a_constant_channel_becomes_zero(constant):
+    assert not own(train=(np.full((40, 1, 6, 6), constant), arrays()[1])).train.x.any()
+
+
+def test_large_sets_are_normalised_in_chunks():
+    x, y = arrays(3000, (1, 20, 20))
+    assert len(list(data._chunks(x))) > 1
+    expected = (x - x.mean()) / x.std()
+    assert np.allclose(data.image_task("own", "abcd", (x, y), (x, y), (x, y)).valid.x, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["float16", "float32", "float64", "uint8", "int8", "int64", "uint64", "bool"])
+@pytest.mark.parametrize("form", [np.asarray, np.ndarray.tolist, torch.as_tensor])
+@pytest.mark.parametrize("label", ["uint8", "int16", "uint64", "float32"])
+def test_arrays_tensors_and_lists_are_the_same_task(kind, form, label):
+    x, y = arrays()
+    x = np.clip(x, 0, 7).astype(kind)
+    expected = own(train=(x.astype(np.float64), y)).train
+    found = own(train=(form(x), form(y.astype(label)))).train
+    assert np.allclose(found.x, expected.x, atol=1e-6) and torch.equal(found.y, expected.y)
+
+
+def spoilt(place, value, of=0):
+    """The arrays with one pixel, or with `of` 1 one label, replaced."""
+    found = [a.astype(np.float64) for a in arrays()]
+    found[of][place] = value
+    return tuple(found)
+
+
+BAD_SPLITS = [
+    *[(spoilt((7, 0, 2, 3), v), "a pixel that is not finite in image 7, expected") for v in (math.nan, math.inf)],
+    *[(spoilt(5, v, 1), f"label {v} at index 5, expected whole numbers") for v in (math.nan, 0.5, math.inf)],
+    (spoilt(5, -1, 1), "label -1.0 at index 5, expected 0 to 3"),
+    (spoilt(5, 4, 1), "label 4.0 at index 5, expected 0 to 3"),
+    ((arrays()[0], np.full(40, 2**64 - 1, np.uint64)), "label 18446744073709551615 at index 0"),
+    (arrays(shape=(6, 6, 3)), r"shape \(40, 6, 6, 3\), expected \(N, C, H, W\); .* images.transpose\(0, 3, 1, 2\)"),
+    (arrays(shape=(6, 7, 1)), r"\(N, C, H, W\); move the channels with images.transpose"),
+    ((torch.zeros(40, 6, 6, 3), arrays()[1]), r"images.permute\(0, 3, 1, 2\)"),
+    (arrays(shape=(2, 6, 6)), r"images \(2, 6, 6\), expected \(1, 6, 6\) as in train"),
+    (arrays(shape=(1, 5, 5)), r"images \(1, 5, 5\), expected \(1, 6, 6\) as in train"),
+    (arrays(shape=(36,)), r"pixels \(40, 36\) and labels \(40,\), expected"),
+    ((arrays()[0], np.eye(4)[arrays()[1]]), r"labels \(40, 4\), expected"),
+    ((arrays()[0], list("abcd" * 10)), "labels of type <U1, expected real numbers"),
+    ((arrays()[0].astype(complex), arrays()[1]), "images of type complex128"),
+    ((arrays()[0].astype(str), arrays()[1]), "images of type <U"),
+    ((arrays()[0], [None] * 40), "labels of type object"),
+    (([[1, 2], [3]], [0, 1]), "images: got list, expected an array"),
+    ((np.zeros((0, 1, 6, 6)), []), "pixels"),
+    (arrays()[0], "got ndarray, expected a pair"),
+    (None, "got NoneType, expected a pair"),
+    (data.Images(torch.zeros(2, 1, 6, 6), torch.zeros(2, dtype=torch.int64)), "got Images, expected a pair"),
+    (([1e300 * v for v in (arrays()[0])], arrays()[1]), "not finite in image 0"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("split", ["valid", "test"])
+@pytest.mark.parametrize(("arrays", "message"), BAD_SPLITS)
+def test_a_bad_split_is_refused_by_name(split, arrays, message):
+    with pytest.raises(ValueError, match=f"{split}( images)?: (got )?{message}|{split}.*{message}"):
+        own(**{split: arrays})
+
+
+def test_train_is_refused_for_the_same_and_for_numbers_that_have_no_squares():
+    for bad, message in BAD_SPLITS[:-1]:
+        if "as in train" not in message:
+            with pytest.raises(ValueError, match=f"train.*{message}"):
+                own(train=bad)
+    for scale in (1e300, 1e-300):
+        with pytest.raises(
+            ValueError, match=r"train: got pixels from .*: float64 cannot hold their squares; scale them"
+        ):
+            own(train=(arrays()[0] * scale, arrays()[1]))
+
+
+@pytest.mark.parametrize("classes", [(), 4, None, ("a", "a", "b", "c"), (0, 1, 2, 3)])
+def test_bad_classes_are_refused(classes):
+    with pytest.raises(ValueError, match=r"classes: got .*, expected a sequence of different names"):
+        data.image_task("own", classes, arrays(), arrays(), arrays())
+
+
+def test_tasks_of_tensors_are_checked_too():
+    y = torch.arange(4)
+    good = Images(torch.randn(4, 1, 3, 3), y)
+    for bad in (math.nan, math.inf):
+        x = good.x.clone()
+        x[2, 0, 1, 1] = bad
+        with pytest.raises(ValueError, match="x: got a pixel that is not finite in image 2, expected finite numbers"):
+            Images(x, y)
+    with pytest.raises(ValueError, match=r"expected floats \(N, C, H, W\); add a channel axis with x\[:, None\]"):
+        Images(good.x[:, 0], y)
+    with pytest.raises(ValueError, match="y: got label -1, expected labels of at least 0"):
+        Images(good.x, y - 1)
+    with pytest.raises(ValueError, match="x: got ndarray, expected a tensor"):
+        Images(good.x.numpy(), y)
+    with pytest.raises(ValueError, match="valid: got label 3, expected 0 to 2"):
+        data.ImageTask("own", ("a", "b", "c"), good.head(3), good, good)
+    with pytest.raises(ValueError, match=r"test: got images \(1, 2, 3\), expected \(1, 3, 3\) as in train"):
+        data.ImageTask("own", tuple("abcd"), good, good, Images(good.x[:, :, 1:], y))
+    with pytest.raises(ValueError, match="valid: got ndarray, expected Images; `image_task` takes arrays"):
+        data.ImageTask("own", tuple("abcd"), good, good.x.numpy(), good)
+    assert len(good.head(0)) == 0
+
+
+@given(st.lists(st.integers(0, 3), min_size=12, max_size=200), st.sampled_from([0.1, 0.2, 0.35]), st.integers(0, 2**40))
+def test_split_takes_every_image_once_and_is_stratified(labels, fraction, seed):
+    x, y = np.arange(len(labels), dtype=float).reshape(-1, 1, 1, 1), np.array(labels)
+    splits = data.split(x, labels, valid=fraction, test=fraction, seed=seed)
+    assert [len(y) for _, y in splits[1:]] == [round(fraction * len(labels))] * 2
+    assert sorted(np.concatenate([x.flatten() for x, _ in splits])) == [*range(len(labels))]
+    for images, found in splits:
+        assert np.array_equal(y[images.flatten().astype(int)], found)
+        expected = np.bincount(y, minlength=4) * len(found) / len(y)
+        assert np.abs(np.bincount(found, minlength=4) - expected).max() <= 2  # one of each class at either end
+    again = data.split(x, labels, valid=fraction, test=fraction, seed=seed)
+    assert all(
+        np.array_equal(a, b) for one, two in zip(splits, again, strict=True) for a, b in zip(one, two, strict=True)
+    )
+
+
+def test_a_set_without_splits_becomes_a_task():
+    x, y = arrays(100)
+    task = data.image_task("own", "abcd", *data.split(x, y, valid=0.2, test=0.1, seed=3))
+    assert [len(getattr(task, split)) for split in SPLITS] == [70, 20, 10]
+    assert not np.array_equal(data.split(x, y, seed=0)[0][0], data.split(x, y, seed=1)[0][0])
+    for arguments, message in (
+        ({"valid": 0}, "valid: got 0, expected a fraction between 0 and 1"),
+        ({"test": 5}, "test: got 5, expected a fraction"),
+        ({"valid": math.nan}, "valid: got nan"),
+        ({"valid": 0.5, "test": 0.5}, "valid, test: got 0.5, 0.5, which leave 0, 50, 50 of 100 images"),
+        ({"valid": 0.001}, "which leave 90, 0, 10 of 100"),
+        ({"seed": -1}, "seed: got -1"),
+        ({"images": spoilt((7, 0, 2, 3), math.nan)[0], "labels": y[:40]}, "images: got a pixel .* in image 7"),
+        ({"labels": y - 1}, "images: got label -1 at index 0, expected at least 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            data.split(**({"images": x, "labels": y} | arguments))
+
+
+# --- texts
+
+
+def test_own_texts_become_a_task():
+    task = data.text_task("own", "abca", "cb", "a")
+    assert task.vocabulary == ("a", "b", "c") and task.train.tolist() == [0, 1, 2, 0] and task.valid.tolist() == [2, 1]
+    words = data.text_task("own", ["a", "rose", "is", "a"], ("rose",), np.array(["is", "a"]))
+    assert words.vocabulary == ("a", "is", "rose") and words.test.tolist() == [1, 0]
+    known = data.text_task("own", "aa", "b", "ab", vocabulary="ba")
+    assert known.vocabulary == ("b", "a") and known.test.tolist() == [1, 0]
+    for numbers in ([0, 1], np.array([0, 1], np.uint8), torch.tensor([0, 1])):
+        task = data.text_task("own", numbers, numbers, numbers, vocabulary=("x", "y"))
+        assert task.train.tolist() == [0, 1] and task.train.dtype == torch.int64
+
+
+@pytest.mark.parametrize(
+    ("texts", "vocabulary", "message"),
+    [
+        (("ab", "abc", "a"), None, "valid: got 'c' at index 2, expected words of the vocabulary only"),
+        (("ab", "a", "ab"), "a", "train: got 'b' at index 1"),
+        (("ab", "", "ab"), None, "valid: got an empty text"),
+        (([0, 1], [2], [1]), "ab", "valid: got token 2 at index 0, expected 0 to 1"),
+        (([0, -1], [0], [1]), "ab", "train: got token -1 at index 1"),
+        (([0, 1], [0], [1]), None, "vocabulary: got None, expected the words"),
+        (([0.0, 1.0], [0], [1]), "ab", r"train: got float64 \(2,\), expected a string, or a sequence"),
+        ((["a", 1], "a", "a"), None, "train: got words and others, expected a string"),
+        ((None, "a", "a"), None, "train: got object"),
+        (("ab", "a", "a"), "aab", "vocabulary: got aab, expected a sequence of different names"),
+        (("ab", "a", "a"), (), "vocabulary: got"),
+        (([[0], [1]], [0], [1]), "ab", r"train: got int64 \(2, 1\)"),
+    ],
+)
+def test_bad_texts_are_refused_by_name(texts, vocabulary, message):
+    with pytest.raises(ValueError, match=message):
+        data.text_task("own", *texts, vocabulary=vocabulary)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (torch.zeros(5), r"valid: got torch.float32 \(5,\), expected int64 \(N,\)"),
+        (torch.zeros(5, 1, dtype=torch.int64), r"valid: got torch.int64 \(5, 1\)"),
+        (torch.tensor([0, 3]), "valid: got token 3 at index 1, expected 0 to 2"),
+        (torch.tensor([-1]), "valid: got token -1 at index 0"),
+        ([0, 1], "valid: got list, expected a tensor"),
+    ],
+)
+def test_text_tasks_of_tensors_are_checked(bad, message):
+    good = torch.arange(3)
+    with pytest.raises(ValueError, match=message):
+        data.TextTask("own", ("a", "b", "c"), good, bad, good)
+
+
 def test_novel_is_split_in_order_between_paragraphs(novel):
     text = (ASSETS / "pride_and_prejudice.txt").read_text(encoding="utf-8")
     parts = ["".join(novel.vocabulary[k] for k in getattr(novel, split).tolist()) for split in SPLITS]
@@ -203,6 +460,7 @@ def test_novel_is_split_in_order_between_paragraphs(novel):
     assert all(part.endswith("\n\n") for part in parts[:2]) and not parts[2].startswith("\n")
     assert [len(part) / len(text) for part in parts] == pytest.approx([0.9, 0.05, 0.05], abs=0.002)
     assert len(novel.vocabulary) == len(set(text)) == 75
+    assert (len(novel.train), len(novel.valid)) == (616_102, 33_442)
     assert novel.to("cpu").test.dtype == torch.int64
 
 
@@ -355,6 +613,12 @@ def test_damaged_idx_files_are_refused(tmp_path):
             assert np.array_equal(data.read_idx(path), array)
         except ValueError as error:
             assert "file.gz" in str(error)
+    many = [bytes((0, 0, 8, n)) + struct.pack(f">{n}I", *(1,) * n) + b"!" for n in (0, 5, 33, 65, 255)]
+    empty = [bytes((0, 0, 8, 3)) + struct.pack(">3I", *shape) for shape in ((0, 4, 3), (0, 2**32 - 1, 2**32 - 1))]
+    for inner in (*many, *empty):
+        path.write_bytes(gzip.compress(inner))
+        with pytest.raises(ValueError, match=r"file\.gz: got \d+ axes"):
+            data.read_idx(path)
     for inner in (idx(array)[:-1], idx(array) + b"!", idx(array)[:7], b"\0\0\x0d\1" + bytes(8), b"", b"\0\0\x08"):
         path.write_bytes(gzip.compress(inner))
         with pytest.raises(ValueError, match=r"file\.gz: got .*, expected|file\.gz: got \d+ bytes"):
@@ -363,7 +627,7 @@ def test_damaged_idx_files_are_refused(tmp_path):
 
 def test_images_and_labels_must_fit(fashion_folder):
     name = "train-labels-idx1-ubyte.gz"
-    for labels, message in ((np.zeros(39), "labels \\(39,\\)"), (np.full(40, 10), "labels from 10 to 10")):
+    for labels, message in ((np.zeros(39), "labels \\(39,\\)"), (np.full(40, 10), "label 10 at index 0")):
         (fashion_folder / name).write_bytes(gzip.compress(idx(labels.astype(np.uint8))))
         with pytest.raises(ValueError, match=rf"train-images-idx3-ubyte\.gz: got .*{message}"):
             data.fashion_full(fashion_folder)
@@ -405,7 +669,7 @@ def test_cifar_from_a_folder(tmp_path):
         (lambda m: m.pop("data_batch_3.bin"), "got no data_batch_3.bin, expected data_batch_1.bin, "),
         (lambda m: m.update({"test_batch.bin": bytes(3072)}), "test_batch.bin: got 3072 bytes, expected"),
         (lambda m: m.update({"test_batch.bin": b""}), "test_batch.bin: got 0 bytes"),
-        (lambda m: m.update({"test_batch.bin": b"\x0a" * 3073}), "test_batch.bin: got labels from 10 to 10"),
+        (lambda m: m.update({"test_batch.bin": b"\x0a" * 3073}), "test_batch.bin: got label 10 at index 0"),
     ],
 )
 def test_foreign_cifar_archives_are_refused(tmp_path, change, message):
@@ -431,6 +695,17 @@ def test_damaged_cifar_archives_are_refused(tmp_path):
             assert "cifar-10-binary.tar.gz" in str(error)
         else:
             assert all(np.array_equal(a, b) for k in (0, 1) for a, b in zip(found[k], expected[k], strict=True))
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_a_cifar_member_that_is_no_file_is_refused(tmp_path, kind):
+    path = tmp_path / "cifar-10-binary.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        info = tarfile.TarInfo("cifar-10-batches-bin/data_batch_1.bin")
+        info.type, info.linkname = kind, "absent"
+        archive.addfile(info)
+    with pytest.raises(ValueError, match=r"cifar-10-binary\.tar\.gz: data_batch_1\.bin: got a link, folder or device"):
+        data.read_cifar(path)
 
 
 def test_cifar_archive_writes_nowhere(tmp_path):
@@ -460,6 +735,11 @@ def test_penn_treebank_from_a_folder(tmp_path):
         ({"train": " a b c"}, "ptb.train.txt: got ' a b c' at the end, expected a whole line"),
         ({"valid": ""}, "ptb.valid.txt: got '' at the end"),
         ({"valid": b" a \xff \n"}, "ptb.valid.txt: got byte 0xff at 3, expected UTF-8"),
+        *[
+            ({"test": f" a b{character} \n"}, r"ptb.test.txt: got the control character '.*' at 4, expected text$")
+            for character in "\0\a\t\x1c\x7f\x85\xa0"
+        ],
+        ({"train": " a \r\n"}, r"got the control character '\\r' at 3, .*; the line endings are those of Windows"),
     ],
 )
 def test_damaged_penn_treebank_is_refused(tmp_path, texts, message):
