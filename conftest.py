@@ -17,6 +17,8 @@ import pytest
 from hypothesis import settings
 from run_notebooks import Outcome, table
 
+pytest_plugins = ["words"]  # compares the words of what nbval leaves out
+
 settings.register_profile("naslab", deadline=None, derandomize=True, database=None)
 settings.load_profile("naslab")
 
