@@ -1,0 +1,38 @@
+"""A lesson with every code cell two times in a row, as a reader runs it who changes a cell and runs it again."""
+
+from __future__ import annotations
+
+import copy
+import re
+from pathlib import Path
+
+import nbformat
+from course_table import write
+
+
+def twice(path: Path, folder: Path) -> Path:
+    """Writes the notebook into `folder`, each code cell followed by a copy, but for the one tagged `parameters`."""
+    notebook = nbformat.read(path, as_version=4)
+    cells = []
+    for cell in notebook.cells:
+        cells.append(cell)
+        if repeated(cell):
+            cells.append(copy.deepcopy(cell))
+            cells[-1].id = f"{cell.id[:50]}-again"
+    notebook.cells = cells
+    folder.mkdir(parents=True, exist_ok=True)
+    write(folder / path.name, nbformat.writes(notebook))
+    return folder / path.name
+
+
+def repeated(cell: nbformat.NotebookNode) -> bool:
+    return cell.cell_type == "code" and "parameters" not in cell.metadata.get("tags", ())
+
+
+def original(message: str, path: Path) -> str:
+    """What is said of "code cell n" of `twice(path)`, with the number of the cell in the notebook itself."""
+    code = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    names = [""]
+    for number, cell in enumerate(code, start=1):
+        names += [f"code cell {number}"] + [f"code cell {number}, run again"] * repeated(cell)
+    return re.sub(r"\bcode cell (\d+)", lambda match: names[int(match[1])], message)
