@@ -1,25 +1,71 @@
-"""What is passed in, checked: `ValueError` with the name, what it got and what it allows."""
+"""What is passed in, checked: `ValueError` with the name, what it got and what it allows.
 
+NumPy's numbers are numbers too. `True` and `False` are not.
+"""
+
+from dataclasses import fields
 from math import inf, isfinite
+from numbers import Integral, Real
+from typing import Any
 
 
-def whole(lowest: int, **values: object) -> None:
-    """Every value is an int of at least `lowest`."""
+def whole(lowest: int, below: int = 2**63, /, **values: Any) -> None:
+    """Every value is an int of at least `lowest` and below `below`, by default what a tensor can hold."""
     for name, got in values.items():
-        if not isinstance(got, int) or isinstance(got, bool) or got < lowest:
-            raise ValueError(f"{name}: got {got!r}, expected an int of at least {lowest}")
+        if not isinstance(got, Integral) or isinstance(got, bool) or not lowest <= int(got) < below:
+            large = isinstance(got, Integral) and int(got) >= below
+            limit = f" and below {below}" if large or below < 2**63 else ""
+            raise ValueError(f"{name}: got {shown(got)}, expected an int of at least {lowest}{limit}")
 
 
-def number(lowest: float, below: float = inf, **values: object) -> None:
+def number(lowest: float, below: float = inf, /, **values: Any) -> None:
     """Every value is a finite number of at least `lowest` and below `below`."""
     for name, got in values.items():
-        if not isinstance(got, int | float) or isinstance(got, bool) or not isfinite(got) or not lowest <= got < below:
+        if not _finite(got) or not lowest <= got < below:
             limit = "" if below == inf else f" and below {below:g}"
-            raise ValueError(f"{name}: got {got!r}, expected a number of at least {lowest:g}{limit}")
+            raise ValueError(f"{name}: got {shown(got)}, expected a number of at least {lowest:g}{limit}")
 
 
-def positive(**values: object) -> None:
+def fraction(**values: Any) -> None:
+    """Every value is a number from 0 to 1, both included."""
+    for name, got in values.items():
+        if not _finite(got) or not 0 <= got <= 1:
+            raise ValueError(f"{name}: got {shown(got)}, expected a number from 0 to 1")
+
+
+def positive(**values: Any) -> None:
     """Every value is a finite number above 0."""
     for name, got in values.items():
-        if not isinstance(got, int | float) or isinstance(got, bool) or not isfinite(got) or got <= 0:
-            raise ValueError(f"{name}: got {got!r}, expected a number above 0")
+        if not _finite(got) or got <= 0:
+            raise ValueError(f"{name}: got {shown(got)}, expected a number above 0")
+
+
+def plain(value: Any) -> Any:
+    """The value with Python's numbers in the place of NumPy's, also inside tuples."""
+    if isinstance(value, tuple):
+        return tuple(map(plain, value))
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        return int(value)
+    return float(value) if isinstance(value, Real) and not isinstance(value, int) else value
+
+
+def plain_fields(config: Any) -> None:
+    """Replaces the NumPy numbers of a frozen dataclass, in its `__post_init__`: plain ones compare, print and save."""
+    for field in fields(config):
+        object.__setattr__(config, field.name, plain(getattr(config, field.name)))
+
+
+def shown(value: object) -> str:
+    """The value for a message: at most 80 characters."""
+    try:
+        text = repr(value)
+    except Exception as error:  # of a stranger's class; an int of more than 4,300 digits
+        return f"a {type(value).__name__} that cannot be printed ({type(error).__name__})"
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _finite(got: Any) -> Any:
+    try:
+        return isinstance(got, Real) and not isinstance(got, bool) and isfinite(got)
+    except OverflowError:  # an int beyond all floats
+        return False

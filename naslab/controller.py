@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from naslab import checks
 from naslab.spaces import Decision, Space
 
 Choose = Callable[[slice, Tensor], Tensor]  # positions, log-probabilities (m, ., options) -> tokens (m, .)
@@ -24,7 +25,7 @@ class Controller(nn.Module):
     step, the anchor point; what the LSTM reads next is the sum of the k chosen states over 1 + k, as in ENAS' code.
 
     `init` is the half width of the uniform initialisation; logits are divided by `temperature`, then bounded by
-    `tanh_constant` (c tanh(logit / c')): None leaves them alone.
+    `tanh_constant` (c tanh(logit / c')): None leaves them alone. Raises `ValueError` unless these are positive.
     """
 
     def __init__(
@@ -37,6 +38,10 @@ class Controller(nn.Module):
         tanh_constant: float | None = None,
     ) -> None:
         super().__init__()
+        checks.whole(1, units=units, layers=layers)
+        checks.positive(init=init, temperature=temperature)
+        if tanh_constant is not None:
+            checks.positive(tanh_constant=tanh_constant)
         self.space, self.units = space, units
         self.temperature, self.tanh_constant = temperature, tanh_constant
         self.lstm = nn.ModuleList(nn.LSTMCell(units, units) for _ in range(layers))
@@ -64,6 +69,7 @@ class Controller(nn.Module):
 
     def draw(self, m: int, generator: torch.Generator) -> tuple[Tensor, list[Tensor]]:
         """Samples m strings: tokens (m, D), and every step's log-probabilities: a list of D tensors (m, options)."""
+        checks.whole(1, m=m)
         uniform = torch.rand(len(self.space.decisions), m, 1, generator=generator)
 
         def draw(positions: slice, log_p: Tensor) -> Tensor:

@@ -1,13 +1,13 @@
 """A run and its surroundings: parameters and profile, device, seeds, and files that survive a crash."""
 
 import ast
+import hashlib
 import io
 import os
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,26 +16,38 @@ import torch
 from naslab import checks
 
 PROFILES = ("quick", "full", "gpu")
-FORMAT = "naslab-1"
+FORMAT = "naslab-2"
 
 
-def start(names: Mapping[str, Any], *, quick: dict, full: dict, gpu: dict) -> SimpleNamespace:
+def start(
+    names: Mapping[str, Any],
+    *,
+    quick: dict[str, Any],
+    full: dict[str, Any],
+    gpu: dict[str, Any],
+    least: Mapping[str, float] = MappingProxyType({}),
+) -> SimpleNamespace:
     """The settings of a notebook, from its parameters cell and its profiles; call it with `globals()`.
 
     Every notebook has `profile`, `seed` and `device`. A further parameter is one of the profiles' numbers: 0 in the
-    parameters cell means "as the profile says", anything else overrides it. Returns a namespace with all of them,
-    `device` as a `torch.device`.
+    parameters cell means "as the profile says", anything else overrides it. `least` holds lower bounds of the numbers:
+    `least={"seeds": 30, "epochs": 4}`. Returns a namespace with all of them, `device` as a `torch.device`.
 
-    Raises `ValueError` for a value that is not allowed and for a name that the notebook does not have: papermill
-    defines any name it is given and only warns.
+    Raises `ValueError` for a value that is not allowed, for a number below its bound, whether the profile or the
+    parameters cell gave it, and for a name that the notebook does not have: papermill defines any name it is given and
+    only warns.
     """
     profiles = {"quick": quick, "full": full, "gpu": gpu}
     if not quick.keys() == full.keys() == gpu.keys():
         raise ValueError(f"profiles: got different names {[sorted(p) for p in profiles.values()]}")
-    cells = names.get("In", ())
+    if unbound := least.keys() - quick.keys():
+        raise ValueError(f"least: got {', '.join(sorted(unbound))}, expected names of the profiles: {', '.join(quick)}")
+    cells = names.get("In", ())  # the source of every cell that ran, as IPython keeps it
+    if not isinstance(cells, list | tuple) or not all(isinstance(source, str) for source in cells):
+        raise ValueError(f"In: got {checks.shown(cells)}, expected IPython's list of cells")
     # only what the parameters cell declares counts: a loop variable further down may have a profile's name
     declared = next((found for source in cells if "profile" in (found := _assigned(source))), {*names})
-    if missing := [name for name in ("profile", "seed", "device") if name not in declared]:
+    if missing := [name for name in ("profile", "seed", "device") if name not in declared or name not in names]:
         raise ValueError(f"parameters: got no {', '.join(missing)}; expected profile, seed, device; pass globals()")
     injected = {name for source in cells if source.startswith("# Parameters\n") for name in _assigned(source)}
     if unknown := sorted(injected - declared):
@@ -43,8 +55,8 @@ def start(names: Mapping[str, Any], *, quick: dict, full: dict, gpu: dict) -> Si
         raise ValueError(f"parameters: got unknown {', '.join(unknown)}; this notebook has {known}")
 
     profile, seed = names["profile"], names["seed"]
-    if profile not in PROFILES:
-        raise ValueError(f"profile: got {profile!r}, expected one of {', '.join(PROFILES)}")
+    if not isinstance(profile, str) or profile not in PROFILES:
+        raise ValueError(f"profile: got {checks.shown(profile)}, expected one of {', '.join(PROFILES)}")
     checks.whole(0, seed=seed)
     where = device(names["device"])
     if profile == "gpu" and where.type != "cuda":
@@ -53,22 +65,25 @@ def start(names: Mapping[str, Any], *, quick: dict, full: dict, gpu: dict) -> Si
     numbers = dict(profiles[profile])
     for name, default in numbers.items():
         if name in declared and name in names:
-            value = names[name]
+            value = checks.plain(names[name])
             if type(value) is not type(default) and not (type(value) is int and type(default) is float):
-                raise ValueError(f"{name}: got {value!r}, expected {type(default).__name__} such as {default!r}")
+                shown = f"{type(default).__name__} such as {default!r}"
+                raise ValueError(f"{name}: got {checks.shown(value)}, expected {shown}")
             if value != 0:
                 checks.positive(**{name: value})
                 numbers[name] = value
+        if name in least and not numbers[name] >= least[name]:
+            raise ValueError(f"{name}: got {numbers[name]}, expected at least {least[name]}")
     if profile == "quick":
         torch.set_num_threads(1)  # two threads on two busy cores can be many times slower than one
-    return SimpleNamespace(profile=profile, seed=seed, device=where, **numbers)
+    return SimpleNamespace(profile=profile, seed=int(seed), device=where, **numbers)
 
 
 def _assigned(source: str) -> set[str]:
     """The names that a cell assigns at its top level; none if it is not plain Python."""
     try:
         body = ast.parse(source).body
-    except SyntaxError:
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # NUL characters; brackets nested too deep
         return set()
     targets = [t for node in body for t in getattr(node, "targets", [getattr(node, "target", None)])]
     return {t.id for t in targets if isinstance(t, ast.Name)}
@@ -79,12 +94,14 @@ def device(name: str = "auto") -> torch.device:
 
     Raises `ValueError` if the name is unknown or the device is not there.
     """
-    if name == "auto":
+    if isinstance(name, str) and name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
+        if not isinstance(name, str | torch.device):
+            raise TypeError
         found = torch.device(name)
-    except (RuntimeError, TypeError):
-        raise ValueError(f"device: got {name!r}, expected auto, cpu, cuda, cuda:0, ... or mps") from None
+    except (RuntimeError, TypeError, ValueError):
+        raise ValueError(f"device: got {checks.shown(name)}, expected auto, cpu, cuda, cuda:0, ... or mps") from None
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not there.get(found.type, False) or (found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count()):
         raise ValueError(f"device: got {name!r}, which this machine does not have; expected auto or cpu")
@@ -98,7 +115,7 @@ def spawn(seed: int, n: int) -> tuple[int, ...]:
     (`numpy.random.SeedSequence`). More repetitions begin with the same ones: `spawn(s, 3) == spawn(s, 5)[:3]`. Spawned
     seeds can be spawned again: one for the searches, say, and one for the trainings that judge them.
 
-    Raises `ValueError` for a negative seed or n.
+    Raises `ValueError` for a negative seed or n, and for a seed of 2^63 or more.
     """
     checks.whole(0, seed=seed, n=n)
     return tuple(int(child.generate_state(1, np.uint64)[0] >> 1) for child in np.random.SeedSequence(seed).spawn(n))
@@ -106,9 +123,13 @@ def spawn(seed: int, n: int) -> tuple[int, ...]:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Inside, torch's global random numbers start from `seed`; outside they go on as if nothing had happened."""
+    """Inside, torch's global random numbers start from `seed`; outside they go on as if nothing had happened.
+
+    Raises `ValueError` unless 0 <= seed < 2^63.
+    """
+    checks.whole(0, seed=seed)
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        torch.manual_seed(int(seed))
         yield
 
 
@@ -125,13 +146,17 @@ def replace(path: str | Path, content: bytes) -> None:
 
 
 def save(path: str | Path, content: dict[str, Any]) -> None:
-    """Saves plain values and tensors atomically. An undamaged file that was there stays as `<name>.previous`."""
-    path = Path(path)
-    buffer = io.BytesIO()
-    torch.save({"format": FORMAT, "content": content}, buffer)
-    if _is_whole(path):  # a damaged file must not push out a good one
-        replace(path.with_name(path.name + ".previous"), path.read_bytes())
-    replace(path, buffer.getvalue())
+    """Saves plain values and tensors atomically. An undamaged file that was there stays as `<name>.previous`.
+
+    Plain values are None, bool, int, float, str, and dicts, lists and tuples of them; NumPy's numbers become Python's.
+    Raises `ValueError` for any other type, naming its place, before anything is written.
+    """
+    path, buffer = Path(path), io.BytesIO()
+    torch.save(_plain(content, ()), buffer)
+    archive = buffer.getvalue()
+    if (before := _whole(path)) is not None:  # a damaged file must not push out a good one
+        replace(path.with_name(path.name + ".previous"), before)
+    replace(path, _header(archive) + archive)
 
 
 def load(path: str | Path) -> dict[str, Any]:
@@ -139,24 +164,49 @@ def load(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     previous = path.with_name(path.name + ".previous")
     hint = f"; the checkpoint before it is {previous.name}" if previous.exists() else ""
-    if path.exists() and not _is_whole(path):
+    with path.open("rb") as file:
+        header, archive = file.readline(HEADER), file.read()
+    if header.startswith(b"PK"):  # every archive of torch.save
+        raise ValueError(f"{path.name}: got a torch.save archive, such as an older naslab's, expected {FORMAT}{hint}")
+    if header != _header(archive):
         raise ValueError(f"{path.name}: damaged or not a naslab file{hint}")
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # of any type, when the content of a foreign archive is read
+        content = torch.load(io.BytesIO(archive), map_location="cpu", weights_only=True)
+    except Exception as error:  # of any type: the checksum is right, so somebody else wrote this archive
         raise ValueError(f"{path.name}: damaged or not a naslab file ({type(error).__name__}){hint}") from None
-    if not isinstance(saved, dict) or saved.get("format") != FORMAT or not isinstance(saved.get("content"), dict):
-        found = saved.get("format") if isinstance(saved, dict) else type(saved).__name__
-        raise ValueError(f"{path.name}: got format {found!r}, expected {FORMAT!r}{hint}")
-    return saved["content"]
+    if not isinstance(content, dict):
+        raise ValueError(f"{path.name}: got a {type(content).__name__}, expected a dict{hint}")
+    return content
 
 
-def _is_whole(path: Path) -> bool:
-    """Whether there is an archive whose every record has its checksum."""
+def _header(archive: bytes) -> bytes:
+    """The first line of a file: its format and the SHA-256 of all that follows."""
+    return f"{FORMAT} {hashlib.sha256(archive).hexdigest()}\n".encode()
+
+
+HEADER = len(_header(b""))
+
+
+def _whole(path: Path) -> bytes | None:
+    """The bytes of an undamaged file; None for any other."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
-    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError):
-        return False
+        found = path.read_bytes()
+    except OSError:
+        return None
+    return found if found[:HEADER] == _header(found[HEADER:]) else None
+
+
+def _plain(value: Any, place: tuple[Any, ...]) -> Any:
+    """The value with Python's numbers in the place of NumPy's."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, torch.Tensor) or type(value) in (type(None), bool, int, float, str):
+        return value
+    if isinstance(value, dict):
+        return {_plain(key, (*place, key)): _plain(item, (*place, key)) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_plain(item, (*place, k)) for k, item in enumerate(value))
+    raise ValueError(
+        f"{'.'.join(map(str, place)) or 'content'}: got {checks.shown(value)} of type {type(value).__name__}, "
+        "expected plain values and tensors"
+    )

@@ -7,17 +7,21 @@ Stop with `break`. Go on with `search(..., after=resume("search.pt"))`: the step
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from math import isfinite
+from math import inf, isfinite
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from naslab import checks, runs
 from naslab.spaces import Space, Tokens
+from naslab.states import check_children
 
 Sink = Callable[["Step"], None]
 
@@ -37,7 +41,7 @@ class Step:
 class Live:
     """A state too large to be copied at every step, such as the weights of a supergraph: made when `state_of` asks.
 
-    A search calls `expire` before it goes on, whereupon asking is a `ValueError`.
+    A search calls `expire` before it learns on, whereupon asking is a `ValueError`.
     """
 
     def __init__(self, make: Callable[[], dict[str, Any]]) -> None:
@@ -54,6 +58,11 @@ class Live:
         self._make = None
 
 
+def live_state(after: Step | None) -> Live:
+    """The state that a search must expire first: that of the step it goes on from, if that is `Live`."""
+    return after.state if after is not None and isinstance(after.state, Live) else Live(dict)
+
+
 def state_of(step: Step) -> dict[str, Any]:
     """The state of a step. Raises `ValueError` if it is not kept and the search has gone on."""
     return step.state() if isinstance(step.state, Live) else step.state
@@ -64,33 +73,67 @@ def keep(search: str, space: Space, generator: torch.Generator, **more: Any) -> 
     return {"search": search, "space": repr(space), "generator": generator.get_state(), **more}
 
 
-def begin(after: Step | None, search: str, space: Space, generator: torch.Generator) -> tuple[int, dict[str, Any]]:
+def begin(
+    after: Step | None,
+    search: str,
+    space: Space,
+    generator: torch.Generator,
+    needs: Collection[str] = (),
+    written_in: Callable[[int], Space] | None = None,
+) -> tuple[int, dict[str, Any]]:
     """The first index and the state to go on from: 0 and {} for a new search. Puts the generator where it was.
 
-    Raises `ValueError` if the step is of another search or another space.
+    `needs` names the entries that the search has put into the state with `keep`. `written_in` gives the space of the
+    children at an index, where that is not `space`. Raises `ValueError` if the step is of another search or another
+    space, or if anything in it but these entries is not what a search yields. A search checks its own entries, with
+    `states.restore` those of modules and optimisers.
     """
     if after is None:
         return 0, {}
-    if not isinstance(after, Step):
-        raise ValueError(f"after: got {after!r}, expected a Step, such as resume(path) gives")
+    check(after)
     state = state_of(after)
+    if not isinstance(state, dict):
+        raise ValueError(f"state: got {checks.shown(state)}, expected a dict")
     for name, expected in (("search", search), ("space", repr(space))):
         if (found := state.get(name)) != expected:
-            raise ValueError(f"after: got a step of {name} {found!r}, expected {expected!r}")
-    generator.set_state(state["generator"])
+            raise ValueError(f"after: got a step of {name} {checks.shown(found)}, expected {expected!r}")
+    if missing := [name for name in ("generator", *needs) if name not in state]:
+        raise ValueError(f"state: got no {', '.join(missing)}, expected what {search} keeps")
+    check_children(written_in(after.index) if written_in else space, children=after.children)
+    try:
+        generator.set_state(state["generator"])
+    except (RuntimeError, TypeError):
+        raise ValueError(
+            f"state.generator: got {checks.shown(state['generator'])}, expected the state of a torch.Generator"
+        ) from None
     return after.index + 1, state
 
 
-def snapshot(value: Any) -> Any:
-    """A copy of nested dicts, lists and tuples that shares no tensor with them: for a state that is kept."""
-    match value:
-        case torch.Tensor():
-            return value.detach().clone()
-        case dict():
-            return {key: snapshot(item) for key, item in value.items()}
-        case list() | tuple():
-            return type(value)(map(snapshot, value))
-    return value
+def check(step: Step) -> None:
+    """Raises `ValueError` for a step with a field of the wrong kind. The content of its state is for `begin`."""
+    if not isinstance(step, Step):
+        raise ValueError(f"after: got {checks.shown(step)}, expected a Step, such as resume(path) gives")
+    checks.whole(0, index=step.index)
+    if not isinstance(step.children, tuple) or not all(isinstance(child, tuple) for child in step.children):
+        raise ValueError(f"children: got {checks.shown(step.children)}, expected a tuple of tuples of ints")
+    for child in step.children:
+        for token in child:
+            checks.whole(0, children=token)
+    if not isinstance(step.rewards, tuple) or len(step.rewards) != len(step.children):
+        expected = f"a tuple of {len(step.children)} numbers, one per child"
+        raise ValueError(f"rewards: got {checks.shown(step.rewards)}, expected {expected}")
+    for reward in step.rewards:
+        checks.number(-inf, rewards=reward)
+    if not isinstance(step.info, dict) or not all(isinstance(name, str) for name in step.info):
+        raise ValueError(f"info: got {checks.shown(step.info)}, expected a dict of numbers by name")
+    for name, value in step.info.items():
+        checks.number(-inf, **{f"info.{name}": value})
+    if not isinstance(step.failures, dict) or not all(isinstance(reason, str) for reason in step.failures.values()):
+        raise ValueError(f"failures: got {checks.shown(step.failures)}, expected a dict of reasons by place")
+    for place in step.failures:
+        checks.whole(0, len(step.children), failures=place)
+    if not isinstance(step.state, dict | Live):
+        raise ValueError(f"state: got {checks.shown(step.state)}, expected a dict")
 
 
 class Failed(float):
@@ -104,22 +147,52 @@ class Failed(float):
     reason: str
 
 
-def settle(rewards: Iterable[float]) -> tuple[tuple[float, ...], dict[int, str]]:
-    """The rewards as plain floats, and the failures by place: `Failed` ones and those that are no finite number."""
-    rewards = list(rewards)
-    for r in rewards:
-        if not isinstance(r, int | float):
-            raise ValueError(f"reward: got {r!r}, expected a number")
-    settled = [r if isinstance(r, Failed) or isfinite(r) else Failed(f"reward is {r}") for r in rewards]
+def settle(rewards: Iterable[Any], children: int | None = None) -> tuple[tuple[float, ...], dict[int, str]]:
+    """The rewards as plain floats, and the failures by place: `Failed` ones and those that are no finite number.
+
+    NumPy's numbers and tensors and arrays of no dimension are rewards too. Raises `ValueError` for anything else, and
+    if there are not as many as `children`.
+    """
+    settled = [_reward(place, reward) for place, reward in enumerate(rewards)]
+    if children is not None and len(settled) != children:
+        raise ValueError(f"rewards: got {len(settled)}, expected {children}, one per child")
     failures = {k: r.reason for k, r in enumerate(settled) if isinstance(r, Failed)}
     return tuple(map(float, settled)), failures
 
 
+def _reward(place: int, reward: Any) -> float:
+    if isinstance(reward, Failed):
+        return reward
+    found = reward.item() if isinstance(reward, Tensor | np.ndarray) and reward.ndim == 0 else reward
+    if not isinstance(found, Real):
+        raise ValueError(f"reward: got {checks.shown(reward)}, expected a number; it is that of child {place}")
+    try:
+        found = float(found)
+    except OverflowError:  # an int beyond all floats
+        found = inf
+    return found if isfinite(found) else Failed(f"reward is {found}")
+
+
+def finite(index: int, rewards: Sequence[float], **quantities: float) -> None:
+    """Raises `FloatingPointError` for a quantity that is not finite: a search must stop where its numbers do."""
+    for name, value in quantities.items():
+        if not isfinite(value):
+            raise FloatingPointError(f"diverged: step {index}: {name} is {value}; the rewards are {tuple(rewards)}")
+
+
+def rewarded(step: Step) -> bool:
+    """Whether the step's rewards are rewards. ENAS' steps of the shared weights (phase 0) hold minus losses."""
+    return step.info.get("phase") != 0
+
+
 def best(steps: Iterable[Step]) -> tuple[Tokens, float]:
-    """The child with the highest reward, the first of equals, and its reward. Raises `ValueError` if there is none."""
-    scored = [(t, r) for step in steps for t, r in zip(step.children, step.rewards, strict=True)]
+    """The child with the highest reward, the first of equals, and its reward. Raises `ValueError` if there is none.
+
+    Steps that hold minus losses (ENAS, phase 0) are left out.
+    """
+    scored = [pair for step in steps if rewarded(step) for pair in zip(step.children, step.rewards, strict=True)]
     if not scored:
-        raise ValueError("steps: got none with a child, expected at least one")
+        raise ValueError("steps: got none with a rewarded child, expected at least one")
     return max(scored, key=lambda pair: pair[1])
 
 
@@ -131,15 +204,19 @@ def tee(steps: Iterable[Step], *sinks: Sink) -> Iterator[Step]:
         yield step
 
 
-def progress(total: int) -> Sink:
-    """A bar of `total` steps with the best reward so far. The environment variable NASLAB_PROGRESS=0 hides it."""
-    bar = tqdm(total=total, disable=os.environ.get("NASLAB_PROGRESS") == "0")
-    top = -float("inf")
+def progress(total: int, value: str = "best reward") -> Sink:
+    """A bar of `total` steps that goes when it is full. NASLAB_PROGRESS=0 in the environment hides it.
+
+    It shows the best reward so far, under the name `value`.
+    """
+    bar = tqdm(total=total, leave=False, disable=os.environ.get("NASLAB_PROGRESS") == "0")
+    top = -inf
 
     def show(step: Step) -> None:
         nonlocal top
-        top = max(top, *step.rewards)
-        bar.set_postfix(best=f"{top:.3f}", refresh=False)
+        if rewarded(step) and step.rewards:
+            top = max(top, *step.rewards)
+            bar.set_postfix({value: f"{top:.3f}"}, refresh=False)
         bar.update(step.index + 1 - bar.n)
         if step.index + 1 == total:
             bar.close()
@@ -186,7 +263,7 @@ def checkpoint(path: str | Path, every: int = 1) -> Sink:
 
     def write(step: Step) -> None:
         if (step.index + 1) % every == 0:
-            runs.save(path, asdict(replace(step, state=state_of(step))))
+            runs.save(path, {**vars(step), "state": state_of(step)})
 
     return write
 
@@ -200,6 +277,12 @@ def resume(path: str | Path) -> Step | None:
         return None
     content = runs.load(path)
     try:
-        return Step(**content)
+        step = Step(**content)
     except TypeError:
-        raise ValueError(f"{Path(path).name}: got {sorted(content)}, expected the fields of a Step") from None
+        found = checks.shown(sorted(map(str, content)))
+        raise ValueError(f"{Path(path).name}: got {found}, expected the fields of a Step") from None
+    try:
+        check(step)
+    except ValueError as error:
+        raise ValueError(f"{Path(path).name}: {error}") from None
+    return step

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -6,7 +7,7 @@ import torch
 from naslab import spaces
 from naslab.search import qlearning, random_search
 from naslab.search.qlearning import Config, epsilon, learn, shrink, table
-from naslab.steps import Failed, checkpoint, resume, tee
+from naslab.steps import Failed, checkpoint, resume, state_of, tee
 
 SPACES = {
     "macro": spaces.MacroSpace(3),
@@ -21,9 +22,15 @@ def ones(tokens):
     return sum(t == 1 for t in tokens) / len(tokens)
 
 
-def run(evaluate=ones, after=None, space=SPACES["macro"], map_fn=map, seed=3, **settings):
+def run(evaluate=ones, after=None, space=SPACES["macro"], map_fn=map, seed=3, each=lambda step: step, **settings):
     config = Config(**{"updates": 12, "schedule": SHORT, "replay": 5, "lr": 0.1} | settings)
-    return list(qlearning.search(space, evaluate, config, torch.Generator().manual_seed(seed), after, map_fn))
+    generator = torch.Generator().manual_seed(seed)
+    return list(map(each, qlearning.search(space, evaluate, config, generator, after, map_fn)))
+
+
+def run_and_copy(*args, **settings):
+    """The same, with the state of every step copied while it can be read."""
+    return run(*args, each=lambda step: replace(step, state=state_of(step)), **settings)
 
 
 def content(steps):
@@ -81,7 +88,7 @@ def test_the_search_is_the_appendix_of_the_paper(name, gamma):
     config = Config(replay=5, lr=0.1, **settings)
     models, Q = literally(space, ones, config, torch.Generator().manual_seed(3))
     assert [s.children[0] for s in steps] == models
-    q = steps[-1].state["q"]
+    q = state_of(steps[-1])["q"]
     for (i, before, u), value in Q.items():
         assert q[i, before or 0][u] == pytest.approx(value, abs=1e-12)
 
@@ -98,7 +105,7 @@ def test_the_values_of_two_decisions_converge_to_their_closed_form():
     """Q(1, a)[b] = R(a, b), Q(0)[a] = max_b R(a, b), whatever was tried in between."""
     space = spaces.CellSpace(("cell",), nodes=1, inputs=2, ops=("none", "a", "b"), fan_in=None)
     rewards = {t: math.sin(1 + 3 * t[0] + t[1]) for t in spaces.all_strings(space)}
-    q = run(rewards.get, space=space, updates=300, schedule=((1, 1.0),), replay=50, lr=0.2)[-1].state["q"]
+    q = state_of(run(rewards.get, space=space, updates=300, schedule=((1, 1.0),), replay=50, lr=0.2)[-1])["q"]
     for a in range(3):
         assert q[1, a] == pytest.approx([rewards[a, b] for b in range(3)], abs=1e-9)
         assert q[0, 0][a] == pytest.approx(max(rewards[a, b] for b in range(3)), abs=1e-9)
@@ -118,7 +125,7 @@ def test_what_may_not_follow_promises_nothing():
     space = spaces.CellSpace(("cell",), nodes=1, inputs=2, ops=("a",), fan_in=2)
     steps = run(lambda tokens: -1.0, space=space, updates=200, replay=20)
     assert all(space.check(s.children[0]) for s in steps)
-    q = steps[-1].state["q"]
+    q = state_of(steps[-1])["q"]
     assert q[0, 0] == pytest.approx([-1, -1], abs=1e-6)  # and not the 0.5 that impossible strings start with
 
 
@@ -191,18 +198,26 @@ def test_strings_are_valid(name):
 @pytest.mark.parametrize("stop", [1, 3, 7, 11])
 @pytest.mark.parametrize("children", [1, 3])
 def test_resumed_equals_uninterrupted(stop, children, tmp_path):
-    whole = run(children=children)
-    for _ in tee(run(updates=stop, children=children), checkpoint(tmp_path / "s.pt")):
+    whole = run_and_copy(children=children)
+    for _ in tee(run(updates=stop, children=children)[-1:], checkpoint(tmp_path / "s.pt")):
         pass
-    rest = run(after=resume(tmp_path / "s.pt"), children=children, seed=99)
+    rest = run_and_copy(after=resume(tmp_path / "s.pt"), children=children, seed=99)
     assert content(rest) == content(whole[stop:])
     assert torch.equal(rest[-1].state["generator"], whole[-1].state["generator"])
 
 
-def test_a_step_kept_from_the_middle_resumes_as_often_as_one_likes():
-    whole = run()  # all steps live at once: their states must not share what later steps change
+def test_a_copied_step_resumes_as_often_as_one_likes():
+    whole = run_and_copy()  # the copies must not share what later steps change
     for _ in range(2):
-        assert content(run(after=whole[4])) == content(whole[5:])
+        assert content(run_and_copy(after=whole[4])) == content(whole[5:])
+
+
+def test_the_last_step_in_memory_resumes_and_then_its_state_is_gone():
+    whole, last = run_and_copy(), run(updates=5)[-1]
+    assert state_of(last)["q"] == whole[4].state["q"] and state_of(last)["memory"] == whole[4].state["memory"]
+    assert content(run_and_copy(after=last)) == content(whole[5:])
+    with pytest.raises(ValueError, match="state: the search has gone on"):
+        state_of(last)
 
 
 def test_a_step_of_another_search_is_refused():
@@ -220,7 +235,7 @@ def test_children_of_an_update_are_evaluated_together_and_in_order():
 
     steps = run(map_fn=map_fn, children=3, updates=4)
     assert [s.children for s in steps] == calls and [len(c) for c in calls] == [3] * 4
-    assert steps[-1].state["memory"] == [(c, ones(c)) for s in steps for c in s.children]
+    assert state_of(steps[-1])["memory"] == [(c, ones(c)) for s in steps for c in s.children]
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, Failed("killed")])
@@ -228,7 +243,7 @@ def test_a_child_without_a_result_is_a_failure_with_reward_0(bad, tmp_path):
     steps = run(lambda tokens: bad, updates=4)
     reason = bad.reason if isinstance(bad, Failed) else f"reward is {bad}"
     assert all(s.rewards == (0.0,) and s.failures == {0: reason} for s in steps)
-    for _ in tee(steps, checkpoint(tmp_path / "s.pt")):
+    for _ in tee(steps[-1:], checkpoint(tmp_path / "s.pt")):
         pass
     assert resume(tmp_path / "s.pt").failures == {0: reason}
     assert [s.children for s in steps] == [s.children for s in run(lambda tokens: 0.0, updates=4)]

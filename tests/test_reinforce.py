@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -9,7 +10,7 @@ from naslab.controller import Controller
 from naslab.runs import seeded
 from naslab.search import evolution, reinforce
 from naslab.search.reinforce import Config, depth
-from naslab.steps import Failed, checkpoint, resume, tee
+from naslab.steps import Failed, checkpoint, resume, state_of, tee
 
 SPACE = spaces.MacroSpace(3)
 
@@ -27,11 +28,22 @@ def make(space=SPACE, seed=0, units=12, **settings):
         return Controller(space, units, **settings)
 
 
-def run(evaluate=ones, after=None, space=SPACE, controller=None, map_fn=map, seed=3, **settings):
+def run(
+    evaluate=ones, after=None, space=SPACE, controller=None, map_fn=map, seed=3, each=lambda step: step, **settings
+):
     config = Config(**{"updates": 6, "children": 4, "lr": 0.02} | settings)
     controller = controller or make(space)
     generator = torch.Generator().manual_seed(seed)
-    return list(reinforce.search(space, evaluate, controller, config, generator, after, map_fn))
+    return list(map(each, reinforce.search(space, evaluate, controller, config, generator, after, map_fn)))
+
+
+def run_and_copy(*args, **settings):
+    """The same, with the state of every step copied while it can be read."""
+    return run(*args, each=copied, **settings)
+
+
+def copied(step):
+    return replace(step, state=state_of(step))
 
 
 def same(a, b):
@@ -91,7 +103,7 @@ def test_the_search_is_section_3_2():
     """Against a literal rewriting that shares only the random numbers, the controller's strings and torch's Adam."""
     config = Config(updates=5, children=3, lr=0.02, baseline_decay=0.7, entropy_weight=0.1, power=2.0)
     searched = make().double()
-    steps = list(reinforce.search(SPACE, ones, searched, config, torch.Generator().manual_seed(1)))
+    steps = map(copied, reinforce.search(SPACE, ones, searched, config, torch.Generator().manual_seed(1)))
     literal, generator, average = make().double(), torch.Generator().manual_seed(1), None
     optim = torch.optim.Adam(literal.parameters(), lr=0.02)
     for step in steps:
@@ -119,7 +131,7 @@ def test_the_baseline_has_not_seen_the_rewards_that_it_is_taken_from():
         calls = iter(range(k + 1))
         return lambda tokens: 5.0 if next(calls) == k else ones(tokens)
 
-    plain, last = run(updates=3), run(spoiled(11), updates=3)
+    plain, last = run_and_copy(updates=3), run_and_copy(spoiled(11), updates=3)
     assert_same(plain[:2], last[:2])
     assert plain[2].state["baseline"] != last[2].state["baseline"]
     assert plain[1].state["baseline"] == last[1].state["baseline"]
@@ -149,13 +161,15 @@ def test_children_of_an_update_are_evaluated_together_and_in_order():
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, Failed("diverged in epoch 2")])
 def test_a_child_without_a_result_is_a_failure_with_reward_0(bad):
     broken = run(updates=1)[0].children[1]
-    steps = run(lambda tokens: bad if tokens == broken else ones(tokens))
+    steps = run_and_copy(lambda tokens: bad if tokens == broken else ones(tokens))
     first = steps[0]
     reason = bad.reason if isinstance(bad, Failed) else f"reward is {bad}"
     places = [k for k, c in enumerate(first.children) if c == broken]
     assert 1 in places and first.failures == dict.fromkeys(places, reason)
     assert all(first.rewards[k] == 0 and type(first.rewards[k]) is float for k in places)
-    assert_same(steps, run(lambda tokens: 0.0 if tokens == broken else ones(tokens)))  # learned from as any other
+    assert_same(
+        steps, run_and_copy(lambda tokens: 0.0 if tokens == broken else ones(tokens))
+    )  # learned from as any other
     assert all(p.isfinite().all() for p in steps[-1].state["controller"].values())
 
 
@@ -180,19 +194,44 @@ def test_failures_survive_a_checkpoint(tmp_path):
 @pytest.mark.parametrize("growing", [False, True])
 def test_resumed_equals_uninterrupted(stop, growing, tmp_path):
     settings = {"grow_every": 8, "grow_by": 1} if growing else {}  # grows at updates 2 and 4
-    whole = run(**settings)
-    for _ in tee(run(updates=stop, **settings), checkpoint(tmp_path / "s.pt")):
+    whole = run_and_copy(**settings)
+    for _ in tee(run(updates=stop, **settings)[-1:], checkpoint(tmp_path / "s.pt")):
         pass
     other = make(seed=99)  # its weights are not the ones to go on from
-    rest = run(controller=other, after=resume(tmp_path / "s.pt"), seed=99, **settings)
+    rest = run_and_copy(controller=other, after=resume(tmp_path / "s.pt"), seed=99, **settings)
     assert_same(rest, whole[stop:])
     assert len({len(s.children[0]) for s in whole}) == (3 if growing else 1)
 
 
-def test_a_step_kept_from_the_middle_resumes_as_often_as_one_likes():
-    whole = run()  # all steps live at once: their states must not share what later steps change
+def test_a_copied_step_resumes_as_often_as_one_likes():
+    whole = run_and_copy()  # the copies must not share what later steps change
     for _ in range(2):
-        assert_same(run(after=whole[2]), whole[3:])
+        assert_same(run_and_copy(after=whole[2]), whole[3:])
+
+
+def test_the_last_step_in_memory_resumes_and_then_its_state_is_gone():
+    whole, last = run_and_copy(), run(updates=3)[-1]
+    assert same(state_of(last), whole[2].state)
+    assert_same(run_and_copy(after=last), whole[3:])
+    with pytest.raises(ValueError, match="state: the search has gone on"):
+        state_of(last)
+
+
+def test_an_interrupted_update_leaves_the_last_step_as_it_was():
+    """Children take long: that is where an interrupt comes. It must not cost the state."""
+    whole, calls = run_and_copy(), iter(range(100))
+
+    def evaluate(tokens):
+        if next(calls) == 14:  # in the fourth update
+            raise KeyboardInterrupt
+        return ones(tokens)
+
+    steps, controller = [], make()
+    config = Config(updates=6, children=4, lr=0.02)
+    with pytest.raises(KeyboardInterrupt):
+        for step in reinforce.search(SPACE, evaluate, controller, config, torch.Generator().manual_seed(3)):
+            steps.append(step)
+    assert_same(run_and_copy(after=steps[-1]), whole[3:])
 
 
 def test_a_step_of_another_search_is_refused_and_the_controller_is_as_it_was():

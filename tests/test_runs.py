@@ -1,5 +1,10 @@
+import collections
+import hashlib
+import io
 import pickle
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -33,6 +38,15 @@ def test_the_profile_picks_the_numbers_and_a_parameter_overrides_them():
         ({"profile": "gpu"}, "profile: got 'gpu' on device 'cpu', expected a CUDA device"),
         ({"seed": -1}, "seed: got -1, expected an int of at least 0"),
         ({"seed": "1"}, "seed: got '1'"),
+        ({"seed": 99999999999999999999}, "seed: got 99999999999999999999, expected an int of at least 0 and below 92"),
+        ({"seed": 2**63}, "seed: got 9223372036854775808, expected an int"),
+        ({"profile": np.zeros(2)}, "profile: got array"),
+        ({"device": None}, "device: got None, expected auto"),
+        ({"device": 3}, "device: got 3, expected auto"),
+        ({"In": 3}, "In: got 3, expected IPython's list of cells"),
+        ({"In": [None]}, r"In: got \[None\], expected"),
+        ({"lr": float("nan")}, "lr: got nan, expected a number above 0"),
+        ({"children": 10**400}, "children: got 1000"),
         ({"device": "tpu9"}, "device: got 'tpu9', expected auto, cpu"),
         ({"device": "meta"}, "device: got 'meta', which this machine does not have"),
         ({"children": "3"}, "children: got '3', expected int such as 2"),
@@ -48,6 +62,43 @@ def test_the_profile_picks_the_numbers_and_a_parameter_overrides_them():
 def test_bad_parameters_say_what_got_and_allowed(names, message):
     with pytest.raises(ValueError, match=message):
         start(**names)
+
+
+@pytest.mark.parametrize("source", ["\0", "(" * 5000, "-" * 100_000 + "1", "x = " + "[" * 100_000, "\ud800"])
+def test_a_cell_that_cannot_be_parsed_assigns_nothing(source):
+    assert start(In=[*CELLS, source]).children == 2
+
+
+def test_a_number_below_its_bound_is_refused_at_the_start_whoever_gave_it():
+    least = {"children": 3, "lr": 0.1}
+    for names in ({}, {"profile": "full", "children": 2}):  # the profile; the parameters cell
+        with pytest.raises(ValueError, match="children: got 2, expected at least 3"):
+            runs.start(NAMES | names, **PROFILES, least=least)
+    assert runs.start(NAMES | {"children": 3}, **PROFILES, least=least).children == 3
+    with pytest.raises(ValueError, match="least: got epochs, expected names of the profiles: children, lr"):
+        runs.start(NAMES, **PROFILES, least={"epochs": 1})
+
+
+def test_quick_has_one_thread_and_the_other_profiles_leave_them_alone(monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    start(profile="full")
+    assert asked == []
+    start(profile="quick")
+    assert asked == [1]
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 1.0, None, True])
+def test_a_seed_that_no_generator_takes_is_refused(seed):
+    with pytest.raises(ValueError, match=r"seed: got .*, expected an int of at least 0"), runs.seeded(seed):
+        pass
+    with runs.seeded(2**63 - 1):
+        pass
+
+
+def test_numpy_numbers_are_parameters():
+    run = start(seed=np.int64(3), children=np.int32(4), lr=np.float64(0.5))
+    assert (run.seed, run.children, run.lr) == (3, 4, 0.5) and type(run.seed) is type(run.children) is int
 
 
 def test_names_from_ordinary_cells_are_no_parameters():
@@ -100,35 +151,94 @@ def test_save_and_load_round_trip(tmp_path):
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["file.pt"]
 
 
-def test_a_failed_save_keeps_what_was_there(tmp_path):
-    runs.save(tmp_path / "file.pt", {"a": 1})
-    with pytest.raises(Exception, match=r"pickle|local"):
-        runs.save(tmp_path / "file.pt", {"a": lambda: 1})
-    assert runs.load(tmp_path / "file.pt") == {"a": 1}
-
-
 class Evil:
     def __reduce__(self):
         return (print, ("executed",))
 
 
-@pytest.mark.parametrize(
-    "write",
-    [
-        lambda p: p.write_bytes(b""),
-        lambda p: p.write_bytes(b"not a checkpoint"),
-        lambda p: p.write_bytes(pickle.dumps(Evil())),
-        lambda p: torch.save(Evil(), p),
-        lambda p: torch.save({"format": "other", "content": {}}, p),
-        lambda p: torch.save([1, 2], p),
-        lambda p: torch.save({"format": runs.FORMAT, "content": 3}, p),
-    ],
-)
-def test_foreign_files_are_refused_and_never_executed(write, tmp_path, capsys):
-    write(tmp_path / "f.pt")
-    with pytest.raises(ValueError, match=r"f\.pt: (damaged or not a naslab file|got format)"):
+def signed(archive):
+    """A file of the right format around any content."""
+    return f"{runs.FORMAT} {hashlib.sha256(archive).hexdigest()}\n".encode() + archive
+
+
+def archive(content):
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+FOREIGN = {
+    "empty": b"",
+    "text": b"not a checkpoint",
+    "pickle": pickle.dumps(Evil()),
+    "archive": archive(Evil()),
+    "naslab-1": archive({"format": "naslab-1", "content": {"a": 1}}),
+    "signed text": signed(b"not an archive"),
+    "signed pickle": signed(pickle.dumps(Evil())),
+    "signed archive": signed(archive(Evil())),
+    "signed list": signed(archive([1, 2])),
+    "another format": signed(archive({"a": 1})).replace(b"naslab-2", b"naslab-3", 1),
+    "header only": signed(b"")[:-1],
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_foreign_files_are_refused_and_never_executed(name, tmp_path, capsys):
+    (tmp_path / "f.pt").write_bytes(FOREIGN[name])
+    with pytest.raises(ValueError, match=r"f\.pt: (damaged or not a naslab file|got a .*, expected)"):
         runs.load(tmp_path / "f.pt")
     assert capsys.readouterr().out == ""
+    runs.save(tmp_path / "f.pt", {"a": 2})
+    assert runs.load(tmp_path / "f.pt") == {"a": 2}
+
+
+def test_a_file_of_the_older_format_says_so(tmp_path):
+    (tmp_path / "f.pt").write_bytes(FOREIGN["naslab-1"])
+    with pytest.raises(ValueError, match=r"f\.pt: got a torch.save archive, such as an older naslab's.*naslab-2"):
+        runs.load(tmp_path / "f.pt")
+
+
+def test_every_flipped_bit_is_refused_and_can_be_saved_over(tmp_path):
+    """Of a whole file, header included. Saving is tried over every flip of the header, then over every 97th."""
+    path, previous = tmp_path / "f.pt", tmp_path / "f.pt.previous"
+    runs.save(path, {"index": 3})
+    runs.save(path, {"index": 4, "w": torch.arange(5.0), "generator": torch.Generator().get_state()[:64].clone()})
+    good, before = path.read_bytes(), previous.read_bytes()
+    assert 1000 < len(good) < 4000
+    header = good.index(b"\n") + 1
+    for bit in range(8 * len(good)):
+        content = bytearray(good)
+        content[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"f\.pt: damaged or not a naslab file; .* before it is f\.pt\.previous"):
+            runs.load(path)
+        if bit < 8 * header or bit % 97 == 0:
+            runs.save(path, {"index": 5})
+            assert runs.load(path) == {"index": 5} and previous.read_bytes() == before
+
+
+def test_a_folder_in_the_place_of_the_file_is_an_os_error(tmp_path):
+    (tmp_path / "f.pt").mkdir()
+    with pytest.raises(OSError):
+        runs.save(tmp_path / "f.pt", {"a": 1})
+
+
+def test_numpy_numbers_are_saved_as_python_s(tmp_path):
+    content = {np.int64(2): [np.float64(0.5), (np.float32(0.25), np.bool_(True))], "n": np.uint8(7)}
+    runs.save(tmp_path / "f.pt", content)
+    back = runs.load(tmp_path / "f.pt")
+    assert back == {2: [0.5, (0.25, True)], "n": 7}
+    assert [*map(type, (back[2][0], back[2][1][0], back[2][1][1], back["n"]))] == [float, float, bool, int]
+
+
+@pytest.mark.parametrize(
+    "value", [np.zeros(3), {1, 2}, b"x", 1j, Evil(), lambda: 1, collections.deque(), np.longdouble(1), Path("x")]
+)
+def test_what_could_not_be_loaded_is_not_saved(value, tmp_path):
+    runs.save(tmp_path / "f.pt", {"a": 1})
+    with pytest.raises(ValueError, match=r"state\.seen\.1: got .* of type \w+, expected plain values and tensors"):
+        runs.save(tmp_path / "f.pt", {"state": {"seen": [0, value]}})
+    assert runs.load(tmp_path / "f.pt") == {"a": 1} and len([*tmp_path.iterdir()]) == 1
 
 
 @pytest.mark.parametrize("place", [0.3, 0.5, 0.7])

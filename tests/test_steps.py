@@ -58,7 +58,7 @@ def test_what_is_no_reward_no_log_no_rhythm_is_refused(tmp_path):
         list(random_search.search(SPACE, lambda t: None, random_search.Config(1), torch.Generator()))
     with pytest.raises(ValueError, match="every: got 0, expected an int of at least 1"):
         checkpoint(tmp_path / "s.pt", every=0)
-    with pytest.raises(ValueError, match="steps: got none with a child"):
+    with pytest.raises(ValueError, match="steps: got none with a rewarded child"):
         best([])
     (tmp_path / "log.jsonl").write_text("dear diary\n")
     with pytest.raises(ValueError, match=r"log\.jsonl: got the line 'dear diary"):

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from naslab import checks, runs
 from naslab.schedules import cosine
 from naslab.spaces import Space, Weights
-from naslab.steps import Live, Step, begin, keep, snapshot
+from naslab.states import snapshot
+from naslab.steps import Live, Step, begin, keep
 
 Loss = Callable[[Weights, Any], Tensor]  # alpha and a batch -> (), at the present w
 LossAt = Callable[[Sequence[Tensor], Weights, Any], Tensor]  # w, alpha and a batch -> ()

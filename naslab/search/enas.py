@@ -17,7 +17,8 @@ from naslab import checks, runs
 from naslab.controller import Controller, moving_average, policy_loss, skip_divergence
 from naslab.schedules import Decay, Restarts
 from naslab.spaces import Space, Tokens, Weights
-from naslab.steps import Live, Step, begin, keep, snapshot
+from naslab.states import snapshot
+from naslab.steps import Live, Step, begin, keep
 
 
 class Objective(Protocol):

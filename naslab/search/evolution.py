@@ -8,6 +8,7 @@ import torch
 
 from naslab import checks
 from naslab.spaces import Space, Tokens, allowed
+from naslab.states import check_scored
 from naslab.steps import Step, begin, keep, settle
 
 
@@ -22,6 +23,7 @@ class Config:
     def __post_init__(self) -> None:
         checks.whole(0, updates=self.updates)
         checks.whole(1, population=self.population, sample=self.sample)
+        checks.plain_fields(self)
 
 
 def search(
@@ -32,7 +34,11 @@ def search(
     after: Step | None = None,
 ) -> Iterator[Step]:
     """One child per step: random ones until the population is full, then a mutation of a tournament's winner."""
-    first, state = begin(after, "evolution", space, generator)
+    first, state = begin(after, "evolution", space, generator, needs=("population",))
+    if state:
+        check_scored(space, population=state["population"])
+        if (size := len(state["population"])) != (alive := min(first, config.population)):
+            raise ValueError(f"population: got {size} members, expected {alive} after {first} steps")
     population = deque(state.get("population", ()), maxlen=config.population)  # the oldest leaves as a child comes
     for index in range(first, config.updates):
         if len(population) < config.population:

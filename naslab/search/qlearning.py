@@ -6,12 +6,15 @@ decisions are learned from the reward itself, all others from the best that may 
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import inf
+from typing import Any
 
 import torch
 
 from naslab import checks
 from naslab.spaces import Space, Tokens, allowed
-from naslab.steps import Step, begin, keep, settle
+from naslab.states import check_scored
+from naslab.steps import Live, Step, begin, finite, keep, live_state, settle
 
 Q = dict[tuple[int, int], list[float]]  # state (position, the token before it) -> a value for every option
 
@@ -33,12 +36,15 @@ class Config:
     def __post_init__(self) -> None:
         checks.whole(0, updates=self.updates, replay=self.replay)
         checks.whole(1, children=self.children)
-        checks.number(0, lr=self.lr, gamma=self.gamma)
-        if not self.schedule:
-            raise ValueError("schedule: got none, expected (children, epsilon) pairs")
-        for children, epsilon in self.schedule:
+        checks.fraction(lr=self.lr, gamma=self.gamma)
+        checks.number(-inf, initial=self.initial)
+        pairs = self.schedule if isinstance(self.schedule, tuple | list) else ()
+        if not pairs or not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in pairs):
+            raise ValueError(f"schedule: got {checks.shown(self.schedule)}, expected (children, epsilon) pairs")
+        for children, epsilon in pairs:
             checks.whole(0, schedule=children)
-            checks.number(0, 1 + 1e-9, schedule=epsilon)
+            checks.fraction(schedule=epsilon)
+        checks.plain_fields(self)
 
 
 def search(
@@ -51,24 +57,54 @@ def search(
 ) -> Iterator[Step]:
     """Draws children, evaluates them, then learns from strings drawn from all so far. A failed child counts 0.
 
+    The state of a step is `Live`: it can be read until the search goes on. Raises `FloatingPointError` if a Q-value is
+    not finite.
+
     The paper trains a string that comes again only once; here every child is evaluated, so that searches compare.
     """
-    first, state = begin(after, "qlearning", space, generator)
-    q: Q = {s: list(values) for s, values in state["q"].items()} if state else table(space, config.initial)
-    memory: list[tuple[Tokens, float]] = list(state.get("memory", ()))
+    first, state = begin(after, "qlearning", space, generator, needs=("q", "memory"))
+    q, memory = table(space, config.initial), []  # type: Q, list[tuple[Tokens, float]]
+    if state:
+        check_scored(space, memory=state["memory"])
+        check_table(q, state["q"])
+        q, memory = copies(state["q"], state["memory"])
+    live = live_state(after)
     for index in range(first, config.updates):
         epsilons = [epsilon(config.schedule, index * config.children + k) for k in range(config.children)]
         children = tuple(draw(space, q, e, generator) for e in epsilons)
-        rewards, failures = settle(map_fn(evaluate, children))
+        rewards, failures = settle(map_fn(evaluate, children), config.children)
+        live.expire()  # from here on the memory and the values are those of this step
         for child in zip(children, rewards, strict=True):
             memory.append(child)
             for replayed in torch.randint(len(memory), (config.replay,), generator=generator).tolist():
                 tokens, reward = memory[replayed]
                 learn(space, q, tokens, reward, config.lr, config.gamma)
+        for values in q.values():
+            finite(index, rewards, **{"a Q-value": sum(values)})
 
-        copies = {"q": {s: list(values) for s, values in q.items()}, "memory": list(memory)}
-        state = keep("qlearning", space, generator, **copies)
-        yield Step(index, children, rewards, {"epsilon": epsilons[-1]}, failures, state)
+        kept = keep("qlearning", space, generator)  # now: others may draw from the generator
+
+        def state_now(kept: dict[str, Any] = kept) -> dict[str, Any]:
+            values, seen = copies(q, memory)
+            return {**kept, "q": values, "memory": seen}
+
+        live = Live(state_now)
+        yield Step(index, children, rewards, {"epsilon": epsilons[-1]}, failures, live)
+
+
+def copies(q: Q, memory: list[tuple[Tokens, float]]) -> tuple[Q, list[tuple[Tokens, float]]]:
+    return {state: list(values) for state, values in q.items()}, list(memory)
+
+
+def check_table(expected: Q, found: Any) -> None:
+    """Raises `ValueError` unless `found` has the states and options of `expected`, and finite values."""
+    if not isinstance(found, dict) or found.keys() != expected.keys():
+        raise ValueError(f"q: got {checks.shown(found)}, expected the values of {len(expected)} states")
+    for state, values in found.items():
+        if not isinstance(values, list) or len(values) != len(expected[state]):
+            raise ValueError(f"q: got {checks.shown(values)} in state {state}, expected {len(expected[state])} values")
+        for value in values:
+            checks.number(-inf, q=value)
 
 
 def table(space: Space, value: float) -> Q:

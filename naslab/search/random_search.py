@@ -20,6 +20,7 @@ class Config:
     def __post_init__(self) -> None:
         checks.whole(0, updates=self.updates)
         checks.whole(1, children=self.children)
+        checks.plain_fields(self)
 
 
 def search(
@@ -34,5 +35,5 @@ def search(
     first, _ = begin(after, "random_search", space, generator)
     for index in range(first, config.updates):
         children = tuple(space.sample(generator) for _ in range(config.children))
-        rewards, failures = settle(map_fn(evaluate, children))
+        rewards, failures = settle(map_fn(evaluate, children), config.children)
         yield Step(index, children, rewards, failures=failures, state=keep("random_search", space, generator))

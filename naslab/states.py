@@ -1,0 +1,107 @@
+"""What a search keeps in its steps: copied when it is kept, checked when it comes back."""
+
+from collections.abc import Mapping
+from math import inf
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from naslab import checks
+from naslab.spaces import Space
+
+MOMENTS = {torch.optim.SGD: {"momentum_buffer"}, torch.optim.Adam: {"step", "exp_avg", "exp_avg_sq"}}
+
+
+def snapshot(value: Any) -> Any:
+    """A copy of nested dicts, lists and tuples that shares no tensor with them: for a state that is kept."""
+    match value:
+        case torch.Tensor():
+            return value.detach().clone()
+        case dict():
+            return {key: snapshot(item) for key, item in value.items()}
+        case list() | tuple():
+            return type(value)(map(snapshot, value))
+    return value
+
+
+def check_children(space: Space, **strings: Any) -> None:
+    """Raises `ValueError` with the name unless every value is a list or tuple of strings of the space."""
+    for name, values in strings.items():
+        if not isinstance(values, list | tuple):
+            raise ValueError(f"{name}: got {checks.shown(values)}, expected strings of the space")
+        for child in values:
+            try:
+                right = space.check(child) == child
+            except ValueError as error:
+                raise ValueError(f"{name}: got {checks.shown(child)}; {error}") from None
+            if not right:
+                raise ValueError(f"{name}: got {checks.shown(child)}, expected a tuple of ints")
+
+
+def check_scored(space: Space, **members: Any) -> None:
+    """Raises `ValueError` with the name unless every value is a list of (string of the space, finite reward)."""
+    for name, values in members.items():
+        if not isinstance(values, list) or not all(isinstance(v, tuple) and len(v) == 2 for v in values):
+            raise ValueError(f"{name}: got {checks.shown(values)}, expected a list of (child, reward) pairs")
+        check_children(space, **{name: [child for child, _ in values]})
+        for _, reward in values:
+            checks.number(-inf, **{name: reward})
+
+
+def restore(learners: Mapping[str, nn.Module | Optimizer], state: Mapping[str, Any]) -> None:
+    """Puts what `snapshot` saved under each name into the module or optimiser of that name.
+
+    An optimiser gets its moments back; its learning rate and other numbers stay those that it was built with. All is
+    checked before anything is changed: `ValueError`, naming the entry, for other names, shapes or dtypes than the
+    learner has, and for numbers that are not finite.
+    """
+    for name, learner in learners.items():
+        found = state.get(name)
+        if isinstance(learner, nn.Module):
+            _check_tensors(found, learner.state_dict(), f"state.{name}")
+        else:
+            _check_moments(found, learner, f"state.{name}")
+    for name, learner in learners.items():
+        content = snapshot(state[name])  # an optimiser keeps the tensors that it is given
+        if isinstance(learner, Optimizer):
+            content["param_groups"] = learner.state_dict()["param_groups"]
+        learner.load_state_dict(content)
+
+
+def _check_tensors(found: Any, expected: Mapping[str, Any], name: str) -> None:
+    if not isinstance(found, dict) or found.keys() != expected.keys():
+        shown = checks.shown(sorted(map(str, found))) if isinstance(found, dict) else checks.shown(found)
+        raise ValueError(f"{name}: got {shown}, expected {checks.shown(sorted(expected))}")
+    for key, like in expected.items():
+        if not isinstance(like, Tensor):  # what a module's `get_extra_state` gives
+            continue
+        _check_tensor(found[key], like.shape, like.dtype, f"{name}.{key}")
+
+
+def _check_tensor(found: Any, shape: torch.Size, dtype: torch.dtype, name: str) -> None:
+    if not isinstance(found, Tensor) or found.shape != shape or found.dtype != dtype:
+        got = f"{found.dtype} of {tuple(found.shape)}" if isinstance(found, Tensor) else checks.shown(found)
+        raise ValueError(f"{name}: got {got}, expected {dtype} of {tuple(shape)}")
+    if not found.isfinite().all():
+        raise ValueError(f"{name}: got numbers that are not finite")
+
+
+def _check_moments(found: Any, optim: Optimizer, name: str) -> None:
+    moments = found.get("state") if isinstance(found, dict) else None
+    if not isinstance(moments, dict):
+        raise ValueError(f"{name}: got {checks.shown(found)}, expected the state_dict of {type(optim).__name__}")
+    parameters = [p for group in optim.param_groups for p in group["params"]]
+    keys = MOMENTS.get(type(optim))
+    for index, entries in moments.items():
+        checks.whole(0, len(parameters), **{f"{name}.state": index})
+        if not isinstance(entries, dict) or (keys is not None and entries.keys() != keys):
+            shown = checks.shown(list(entries) if isinstance(entries, dict) else entries)
+            raise ValueError(f"{name}.{index}: got {shown}, expected {sorted(keys or ())}")
+        p = parameters[index]
+        for key, value in entries.items():
+            if value is None and key == "momentum_buffer":
+                continue  # SGD without momentum
+            shape, dtype = (torch.Size(), torch.float32) if key == "step" else (p.shape, p.dtype)
+            _check_tensor(value, shape, dtype, f"{name}.{index}.{key}")
