@@ -1,8 +1,9 @@
 """One architecture built alone: a child with only its chosen ops.
 
-`build` makes the convolutional network that a string names. The drop-path probability is an argument of `forward`: a
-schedule is an argument, never state. These children map images (B, in_channels, H, W) to logits (B, classes), at any
-H and W. `build_recurrent` makes a language model of a tree or a cell: tokens (T, B) to logits (T, B, vocabulary).
+`build` makes the convolutional network that a string names. These children map images (B, in_channels, H, W) to logits
+(B, classes), at any H and W. In children made of cells the drop-path probability is an argument of `forward`: a
+schedule is an argument, never state. `build_recurrent` makes a language model of a tree or a cell: tokens (T, B) to
+logits (T, B, vocabulary).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -59,6 +60,8 @@ def check_build(
 ) -> type[nn.Module]:
     """The class of the child that `build` makes. Raises its `ValueError`, but for tokens."""
     checks.whole(1, in_channels=in_channels, classes=classes, **({} if cells is None else {"cells": cells}))
+    if not isinstance(auxiliary, bool):
+        raise ValueError(f"auxiliary: got {auxiliary!r}, expected True or False")
     if auxiliary and not (isinstance(space, CellSpace) and space.cells == ("normal", "reduce")):
         raise ValueError("auxiliary: got True, only a child of normal and reduction cells has an auxiliary head")
     if isinstance(space, MacroSpace | ConvSpace) and cells is not None:
@@ -101,12 +104,34 @@ def build_recurrent(
     `mixed_op.MixedRecurrentCell`, and says nothing to a tree. Raises `ValueError` for any other space, for tokens
     outside the space and for values out of range.
     """
+    check_build_recurrent(space, vocabulary, units, layers, dropout, matrices)
     if isinstance(space, TreeSpace):
         chosen = space.check(tokens)
         return RecurrentChild(lambda n: TreeCell(space, chosen, n), vocabulary, units, layers, dropout)
-    check_recurrent(space, matrices)
     (nodes,) = space.pairs(tokens).values()
     return RecurrentChild(lambda n: RecurrentCell(space, nodes, n, matrices), vocabulary, units, layers, dropout)
+
+
+def check_build_recurrent(
+    space: Space, vocabulary: int, units: int, layers: int, dropout: "float | Dropouts", matrices: str
+) -> None:
+    """Raises the `ValueError` of `build_recurrent`, but for tokens."""
+    check_language_model(vocabulary, units, layers, dropout)
+    if not isinstance(space, TreeSpace):
+        check_recurrent(space, matrices)
+        return
+    for name, known in (("combine", COMBINERS), ("activation", ACTIVATIONS)):
+        if unknown := [f for f in getattr(space, name) if f not in known]:
+            raise ValueError(f"{name}: got {unknown}, expected functions among {sorted(known)}")
+    if isinstance(dropout, Dropouts) and dropout.hidden:
+        raise ValueError(f"hidden: got {dropout.hidden}, expected 0: a TreeCell takes no mask")
+
+
+def check_language_model(vocabulary: int, units: int, layers: int, dropout: "float | Dropouts") -> None:
+    """Raises `ValueError` for the size of a `RecurrentChild` out of range."""
+    checks.whole(1, vocabulary=vocabulary, units=units, layers=layers)
+    if not isinstance(dropout, Dropouts):
+        checks.number(0, 1, dropout=dropout)
 
 
 def check_recurrent(space: Space, matrices: str) -> None:
@@ -193,8 +218,8 @@ class CellChild(nn.Module):
 
     As in the authors' code: the stem has 3 `channels`; a cell reads the outputs of the two cells before it, each
     brought to the cell's channels, the older by a factorised reduction where it is still twice as large; reduction
-    cells double the channels. ENAS's micro cells (Pham et al. 2018, section 2.5) stand in the same skeleton; the more
-    loose ends, the wider a cell's output.
+    cells double the channels. ENAS' micro cells (Pham et al. 2018, "Designing Convolutional Cells") stand in the same
+    skeleton; the more loose ends, the wider a cell's output.
     """
 
     def __init__(
@@ -244,6 +269,13 @@ class CellChild(nn.Module):
             raise ValueError("forward_auxiliary: the child was built without an auxiliary head")
         logits, at_head = self._run(x, drop_path)
         return logits, self.auxiliary(at_head)
+
+
+def smallest_for_auxiliary(cells: int | None) -> int:
+    """Smallest height and width of images that leave a map of 6x6 to the auxiliary head of a `CellChild`."""
+    cells = cells or 20
+    halvings = [kind for kind, _, _ in skeleton(cells, 1)][: 2 * cells // 3 + 1].count("reduce")
+    return 5 * 2**halvings + 1
 
 
 class AuxiliaryHead(nn.Module):
@@ -320,7 +352,7 @@ class BenchChild(nn.Module):
 
 
 class MacroChild(nn.Module):
-    """A chain of layers with skip connections (Pham et al. 2018, section 2.4).
+    """A chain of layers with skip connections (Pham et al. 2018, "Designing Convolutional Networks").
 
     A layer applies its op to the output of the layer before it (the first: of the stem). If skip bits are set, the
     result and the outputs of the chosen layers are concatenated in depth and brought back to `channels` by a 1x1
@@ -355,10 +387,8 @@ class MacroChild(nn.Module):
             self.projections.append(ReLUConvBN(channels * (1 + len(skips)), channels, 1) if skips else nn.Identity())
         self.classifier = nn.Linear(channels, classes)
 
-    def forward(self, x: Tensor, drop_path: float = 0.0) -> Tensor:
-        """Logits (B, classes). Raises `ValueError` for drop_path > 0: a chain has no path to spare."""
-        if drop_path != 0:
-            raise ValueError(f"drop_path: got {drop_path!r}, expected 0: a chain of layers has no path to spare")
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (B, classes) of x (B, in_channels, H, W)."""
         outputs = {-1: self.stem(x)}
         for i, (skips, op, project) in enumerate(zip(self.skips, self.ops, self.projections, strict=True)):
             for j in self.halved[i]:
@@ -404,10 +434,8 @@ class ConvChild(nn.Module):
         )
         self.classifier = nn.Linear(sum(depth[i] for i in self.unread), classes)
 
-    def forward(self, x: Tensor, drop_path: float = 0.0) -> Tensor:
-        """Logits (B, classes). Raises `ValueError` for drop_path > 0, which the paper's children do not have."""
-        if drop_path != 0:
-            raise ValueError(f"drop_path: got {drop_path!r}, expected 0: the layers of a string have no drop-path")
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (B, classes) of x (B, in_channels, H, W)."""
         outputs = {IMAGE: x}
         for i, (layer, reads) in enumerate(zip(self.layers, self.reads, strict=True)):
             outputs[i] = layer(concatenate([outputs[j] for j in reads]))  # (B, filters, H', W')
@@ -467,9 +495,6 @@ class TreeCell(nn.Module):
     def __init__(self, space: TreeSpace, tokens: Iterable[int], units: int) -> None:
         super().__init__()
         checks.whole(1, units=units)
-        for name, known in (("combine", COMBINERS), ("activation", ACTIVATIONS)):
-            if unknown := [f for f in getattr(space, name) if f not in known]:
-                raise ValueError(f"{name}: got {unknown}, expected functions among {sorted(known)}")
         *functions, self.memory, self.inject = (
             d.options[t] for d, t in zip(space.decisions, space.check(tokens), strict=True)
         )
@@ -502,10 +527,11 @@ class RecurrentCell(nn.Module):
     """A recurrent cell as a graph with highway nodes. cell(x, (h, c)) -> (h, c), all (B, units); c only passes.
 
     Node l reads an earlier state s through its matrix (units, to gate and candidate) and its function:
-    s + sigmoid(gate) (f(candidate) - s) (Pham et al. 2018, sections 2.1 and 3.1). h_t is the mean of the states that
-    leave. What state 0 is, `matrices` says: for "source", as in the paper, the pair (x_t, h_(t-1)), read by a matrix of
-    twice the size, with h_(t-1) as s; else h_(t-1) + sigmoid(gate) (tanh(candidate) - h_(t-1)), read from the pair by a
-    matrix of its own (the ENAS authors' later code; Liu et al. 2019, appendix A.1.2).
+    s + sigmoid(gate) (f(candidate) - s) (Pham et al. 2018, "Designing Recurrent Cells"; the gate: "Language Model with
+    Penn Treebank"). h_t is the mean of the states that leave. `matrices` says what state 0 is: for "source", as in the
+    paper, the pair (x_t, h_(t-1)), read by a matrix of twice the size, with h_(t-1) as s; else h_(t-1) + sigmoid(gate)
+    (tanh(candidate) - h_(t-1)), read from the pair by a matrix of its own (the ENAS authors' later code; Liu et al.
+    2019, appendix A.1.2).
 
     `mask` (B, units) multiplies what the matrices read of the states, not what bypasses them.
     """
@@ -568,9 +594,7 @@ class RecurrentChild(nn.Module):
         dropout: float | Dropouts = 0.0,
     ) -> None:
         super().__init__()
-        checks.whole(1, vocabulary=vocabulary, units=units, layers=layers)
-        if not isinstance(dropout, Dropouts):
-            checks.number(0, 1, dropout=dropout)
+        check_language_model(vocabulary, units, layers, dropout)
         self.embedding = nn.Embedding(vocabulary, units)
         self.cells = nn.ModuleList(cell(units) for _ in range(layers))
         self.decoder = nn.Linear(units, vocabulary)

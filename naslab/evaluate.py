@@ -1,7 +1,8 @@
 """What an architecture is worth: train a child from scratch and measure it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from inspect import signature
 from math import isfinite, log2
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel
 
 from naslab import checks, child, runs
@@ -46,9 +48,13 @@ class Recipe:
         checks.whole(1, batch_size=self.batch_size)
         check_augmentation(self.shift, self.flip, self.cutout)
         checks.positive(lr=self.lr, clip=self.clip)
-        rest = ("epochs", "momentum", "weight_decay", "auxiliary_weight", "lr_min", "restart")
+        rest = ("epochs", "weight_decay", "auxiliary_weight", "lr_min", "restart")
         checks.number(0, **{name: getattr(self, name) for name in rest})
-        checks.number(0, 1, drop_path=self.drop_path)
+        checks.number(0, 1, drop_path=self.drop_path, momentum=self.momentum)
+        if not isinstance(self.nesterov, bool):
+            raise ValueError(f"nesterov: got {self.nesterov!r}, expected True or False")
+        if self.nesterov and not self.momentum:
+            raise ValueError("momentum: got 0, expected a number above 0 for nesterov True")
 
 
 def check_augmentation(shift: int, flip: bool, cutout: int = 0) -> None:
@@ -58,8 +64,15 @@ def check_augmentation(shift: int, flip: bool, cutout: int = 0) -> None:
         raise ValueError(f"flip: got {flip!r}, expected True or False")
 
 
-# How Pham et al. 2018, section 3.2, train what they derived; the batch size and micro's drop-path, auxiliary loss and
-# 630 epochs are those of the authors' scripts. Macro has 310 epochs and neither.
+def check_is(kind: type, **values: object) -> None:
+    """Every value is of that class. Raises `ValueError`."""
+    for name, got in values.items():
+        if not isinstance(got, kind):
+            raise ValueError(f"{name}: got {type(got).__name__}, expected {kind.__name__}")
+
+
+# How Pham et al. 2018, "Image Classification on CIFAR-10", train what they derived; the batch size and micro's
+# drop-path, auxiliary loss and 630 epochs are those of the authors' scripts. Macro has 310 epochs and neither.
 ENAS_MACRO = Recipe(310, 100, lr=0.05, nesterov=True, weight_decay=1e-4, lr_min=0.001, restart=10)
 ENAS_MICRO = replace(ENAS_MACRO, epochs=630, batch_size=144, drop_path=0.2, auxiliary_weight=0.4)
 
@@ -71,8 +84,12 @@ DARTS = Recipe(600, 96, drop_path=0.2, auxiliary_weight=0.4, shift=4, flip=True,
 def train(model: nn.Module, images: Images, recipe: Recipe, seed: int) -> Iterator[float]:
     """Trains in place and yields the training loss (nats) of every batch.
 
+    `model(x)` gives logits (B, classes): any network will do. Drop-path needs one that is called as
+    `model(x, drop_path=p)`, an auxiliary loss one with `forward_auxiliary`, as `child.CellChild` has.
+
     Batches and what is done to their images are a function of (seed, index), drop-path of torch's global generator.
     """
+    check_trainable(model, recipe)
     optim = torch.optim.SGD(
         model.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.nesterov
     )
@@ -88,16 +105,35 @@ def train(model: nn.Module, images: Images, recipe: Recipe, seed: int) -> Iterat
         yield train_step(model, optim, x, y, recipe, drop_path=recipe.drop_path * done).item()
 
 
+def check_trainable(model: nn.Module, recipe: Recipe) -> None:
+    """Raises `ValueError` if the recipe asks for drop-path or an auxiliary loss that the model does not have."""
+    if recipe.drop_path and not takes_drop_path(model.forward):
+        raise ValueError(
+            f"drop_path: got {recipe.drop_path}, expected 0: {type(model).__name__} is not called with drop_path"
+        )
+    if recipe.auxiliary_weight and not hasattr(model, "forward_auxiliary"):
+        raise ValueError(
+            f"auxiliary_weight: got {recipe.auxiliary_weight}, expected 0: "
+            f"{type(model).__name__} has no forward_auxiliary"
+        )
+
+
+def takes_drop_path(forward: Callable[..., Any]) -> bool:
+    """Whether it has a parameter `drop_path`, or takes any by name."""
+    return any(p.name == "drop_path" or p.kind is p.VAR_KEYWORD for p in signature(forward).parameters.values())
+
+
 def train_step(
     model: nn.Module, optim: torch.optim.Optimizer, x: Tensor, y: Tensor, recipe: Recipe, drop_path: float = 0.0
 ) -> Tensor:
     """One step on a batch x (B, C, H, W), y (B,); returns the loss (), detached."""
     model.train()
+    drops = {"drop_path": drop_path} if drop_path else {}  # an ordinary network takes images alone
     if recipe.auxiliary_weight:
-        logits, auxiliary = model.forward_auxiliary(x, drop_path)  # type: ignore[operator]
+        logits, auxiliary = model.forward_auxiliary(x, **drops)  # type: ignore[operator]
         loss = F.cross_entropy(logits, y) + recipe.auxiliary_weight * F.cross_entropy(auxiliary, y)
     else:
-        loss = F.cross_entropy(model(x, drop_path), y)
+        loss = F.cross_entropy(model(x, **drops), y)
     optim.zero_grad()
     loss.backward()
     nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
@@ -107,6 +143,7 @@ def train_step(
 
 def augmented(x: Tensor, seed: int, index: int, shift: int = 0, flip: bool = False, cutout: int = 0) -> Tensor:
     """Images (B, C, H, W) as they are trained on in batch `index`: a pure function of (seed, index) on any device."""
+    check_augmentation(shift, flip, cutout)
     if not (shift or flip or cutout):
         return x
     (drawn,) = np.random.SeedSequence((seed, index)).generate_state(1, np.uint64).tolist()
@@ -150,11 +187,65 @@ def cut_out(x: Tensor, side: int, generator: torch.Generator) -> Tensor:
 
 @torch.no_grad()
 def accuracy(model: nn.Module, images: Images, batch_size: int = 500) -> float:
-    """The fraction of images that the model classifies right, in evaluation mode."""
+    """The fraction of images that the model classifies right. Leaves the model in evaluation mode.
+
+    Raises `ValueError` for no images, and for a model with trained weights whose batch norms have never seen a batch:
+    in evaluation mode it computes something else than in training. A child of a supergraph is one; see `calibrate`.
+    """
+    checks.whole(1, batch_size=batch_size)
+    if not len(images):
+        raise ValueError("images: got none, expected at least 1")
+    if any(map(untracked, tracking(model))):
+        raise ValueError(
+            "model: got trained weights and batch norms without statistics, expected both; "
+            "call evaluate.calibrate(model, task.train) first"
+        )
     model.eval()
     parts = zip(images.x.split(batch_size), images.y.split(batch_size), strict=True)
     right = torch.stack([(model(x).argmax(-1) == y).sum() for x, y in parts])
     return right.sum().item() / len(images)
+
+
+def tracking(model: nn.Module) -> list[_BatchNorm]:
+    """The model's batch norms that keep running statistics."""
+    return [m for m in model.modules() if isinstance(m, _BatchNorm) and m.num_batches_tracked is not None]
+
+
+def untracked(norm: _BatchNorm) -> bool:
+    """Whether the norm was trained, its biases having left 0, and its running statistics have seen no batch."""
+    if norm.bias is None or norm.bias.device.type in ("meta", "lazy"):  # devices without values
+        return False
+    return bool(norm.num_batches_tracked == 0) and bool(norm.bias.any())
+
+
+@torch.no_grad()
+def calibrate(model: nn.Module, images: Images, batch_size: int = 96) -> None:
+    """Computes the running statistics of all batch norms anew: means over all whole batches of `batch_size` images.
+
+    The weights stay, so a child of a supergraph (`model.child(tokens)`) then computes in evaluation mode what it
+    computes in training, on average. Dropout and drop-path do not act. Modes and momenta stay as they were; after an
+    exception the statistics do, too. Raises `ValueError` for fewer images than a batch.
+    """
+    whole = image_batches(images, batch_size) * batch_size
+    norms, modes = tracking(model), [(module, module.training) for module in model.modules()]
+    before = [(norm.momentum, {name: value.clone() for name, value in norm.named_buffers()}) for norm in norms]
+    try:
+        model.eval()
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the mean of all batches, each with the same weight
+            norm.train()
+        for x in images.x[:whole].split(batch_size):
+            model(x)
+    except BaseException:
+        for norm, (_, buffers) in zip(norms, before, strict=True):
+            norm.load_state_dict(buffers, strict=False)
+        raise
+    finally:
+        for norm, (momentum, _) in zip(norms, before, strict=True):
+            norm.momentum = momentum
+        for module, training in modes:
+            module.training = training
 
 
 def finite(losses: Iterable[float]) -> Iterator[float]:
@@ -170,7 +261,8 @@ class TrainChild:
     """tokens -> reward: the validation accuracy (a fraction) of the child trained from scratch.
 
     Every child sees the same batches and starts from the same seed, so that children differ by architecture alone.
-    A child whose training diverges has no reward: it gets `Failed`.
+    A child whose training diverges has no reward: it gets `Failed`. Raises `ValueError` when it is made if space, size,
+    task and recipe do not fit together.
     """
 
     space: Space
@@ -182,9 +274,23 @@ class TrainChild:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.recipe.auxiliary_weight and not self.auxiliary:
-            weight = self.recipe.auxiliary_weight
-            raise ValueError(f"auxiliary_weight: got {weight}, expected 0: the child has no auxiliary head")
+        check_is(ImageTask, task=self.task)
+        check_is(Recipe, recipe=self.recipe)
+        checks.whole(0, seed=self.seed)
+        in_channels, height, width = self.task.shape
+        kind = child.check_build(
+            self.space, self.channels, self.cells, in_channels, len(self.task.classes), self.auxiliary
+        )
+        image_batches(self.task.train, self.recipe.batch_size)
+        if self.recipe.drop_path and not takes_drop_path(kind.forward):
+            raise ValueError(f"drop_path: got {self.recipe.drop_path}, expected 0: a {kind.__name__} has no drop-path")
+        weight, least = self.recipe.auxiliary_weight, child.smallest_for_auxiliary(self.cells)
+        if (weight and not self.auxiliary) or (self.auxiliary and min(height, width) < least):
+            raise ValueError(
+                f"auxiliary: got {self.auxiliary}, with auxiliary_weight {weight} and images of {height}x{width}; "
+                f"expected True, cells of kinds ('normal', 'reduce') and images of at least {least}x{least}, or, "
+                "without an auxiliary head, False and dataclasses.replace(recipe, auxiliary_weight=0)"
+            )
 
     def __call__(self, tokens: Tokens) -> float:
         try:
@@ -262,6 +368,9 @@ def train_text(
     """
     if recipe.patience and valid is None:
         raise ValueError(f"valid: got None, expected tokens: the recipe has patience {recipe.patience}")
+    if recipe.slowness and not (hasattr(model, "read") and hasattr(model, "decode")):
+        name = type(model).__name__
+        raise ValueError(f"slowness: got {recipe.slowness}, expected 0: {name} has no `read` and `decode`")
     rule = torch.optim.SGD if recipe.patience else torch.optim.Adam
     optim = rule(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
     per_epoch = text_batches(tokens, recipe.batch_size, recipe.bptt)
@@ -320,14 +429,14 @@ def train_text_step(
 
 @torch.no_grad()
 def perplexity(model: nn.Module, tokens: Tensor, streams: int = 1, steps: int = 100) -> float:
-    """exp of the mean of -log P(token | what came before), in evaluation mode: inf on overflow, nan if the model is.
+    """Perplexity: exp of the mean of -log P(token | tokens before). Returns inf on overflow, nan if the model does.
 
-    Every token (N,) but the first is predicted exactly once, the state carried along. More `streams` are faster: the
-    text is cut into so many, read side by side, each from a state of nothing. `steps` bounds the memory alone.
+    Leaves the model in evaluation mode. Every token (N,) but the first is predicted exactly once, the state carried
+    along. More `streams` are faster: the text is cut into so many, read side by side, each from a state of zeros.
+    `steps` bounds the memory alone.
     """
+    check_streams(tokens, streams, steps)
     predicted = len(tokens) - 1
-    if not 1 <= streams <= predicted or steps < 1:
-        raise ValueError(f"streams, steps: got {streams}, {steps}, expected 1 to {predicted}, and at least 1")
     model.eval()
     missing = -predicted % streams  # at the end of the last stream
     x = F.pad(tokens[:-1], (0, missing)).view(streams, -1).T  # (steps of all streams, streams)
@@ -339,11 +448,23 @@ def perplexity(model: nn.Module, tokens: Tensor, streams: int = 1, steps: int = 
     return (torch.stack(nats).sum() / predicted).exp().item()
 
 
+def check_streams(tokens: Tensor, streams: int, steps: int = 1) -> None:
+    """Raises the `ValueError` of `perplexity`."""
+    if tokens.ndim != 1 or tokens.dtype != torch.int64:
+        raise ValueError(f"tokens: got {tokens.dtype} {tuple(tokens.shape)}, expected int64 (N,)")
+    predicted = len(tokens) - 1
+    whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in (streams, steps))
+    if not whole or not 1 <= streams <= predicted or steps < 1:
+        raise ValueError(f"streams, steps: got {streams}, {steps}, expected 1 to {predicted}, and at least 1")
+
+
 IGNORED = -100  # a target that is none
 
 
 def bits(perplexity: float) -> float:
-    """A perplexity as bits per token; of a text of characters, per character."""
+    """A perplexity as bits per token; of a text of characters, per character. `ValueError` for 0 and less."""
+    if perplexity <= 0:
+        raise ValueError(f"perplexity: got {perplexity}, expected a number above 0")
     return log2(perplexity)
 
 
@@ -353,6 +474,8 @@ def unigram_perplexity(train: Tensor, test: Tensor, vocabulary: int) -> float:
     Counts are increased by one (Laplace), so that no token is impossible. The tokens that `perplexity` predicts count:
     all but the first. A child with a worse figure has learned nothing from what came before.
     """
+    if len(train) < 1 or len(test) < 2:
+        raise ValueError(f"train, test: got {len(train)}, {len(test)} tokens, expected at least 1 and 2")
     if max(train.max(), test.max()) >= vocabulary:
         raise ValueError(f"vocabulary: got {vocabulary}, expected more than every token of train and test")
     counts = torch.bincount(train.cpu(), minlength=vocabulary).double() + 1
@@ -364,7 +487,8 @@ class TrainTextChild:
     """tokens -> reward: c / perplexity^2 on validation of the child trained from scratch (Zoph & Le 2017, section 3.4).
 
     Every child sees the same batches and starts from the same seed. A child whose training diverges gets `Failed`.
-    Validation reads `recipe.batch_size` streams.
+    Validation reads `recipe.batch_size` streams. Raises `ValueError` when it is made if space, size, task and recipe do
+    not fit together.
     """
 
     space: TreeSpace | CellSpace
@@ -377,6 +501,17 @@ class TrainTextChild:
     c: float = 80.0
     matrices: Matrices = "source"
     spread: float = 0.0  # what the weights start within; 0: where PyTorch has them
+
+    def __post_init__(self) -> None:
+        check_is(TextTask, task=self.task)
+        check_is(TextRecipe, recipe=self.recipe)
+        checks.whole(0, seed=self.seed)
+        checks.positive(c=self.c)
+        checks.number(0, spread=self.spread)
+        words = len(self.task.vocabulary)
+        child.check_build_recurrent(self.space, words, self.units, self.layers, self.dropout, self.matrices)
+        text_batches(self.task.train, self.recipe.batch_size, self.recipe.bptt)
+        check_streams(self.task.valid, self.recipe.batch_size)
 
     def __call__(self, tokens: Tokens) -> float:
         try:
@@ -406,11 +541,22 @@ class TrainTextChild:
 # With shared weights: what a search of a supergraph needs to know of a task. `model(x, weights)` is the supergraph.
 
 
+SEARCHED = ("train", "valid")  # the splits that a search reads
+
+
+def of_split(task: Any, split: str) -> Any:
+    """That split of the task. Raises `ValueError` for a name that is none."""
+    if split not in ("train", "valid", "test"):
+        raise ValueError(f"split: got {split!r}, expected train, valid or test")
+    return getattr(task, split)
+
+
 @dataclass(frozen=True)
 class ImageObjective:
     """Images in batches, a loss to train shared weights with, and the reward of an architecture on a minibatch.
 
     The DARTS authors' search augments the images of both splits: `shift` 4 and `flip` on CIFAR-10, without a cutout.
+    Raises `ValueError` out of range, and for a batch larger than train or valid.
     """
 
     task: ImageTask
@@ -420,7 +566,11 @@ class ImageObjective:
     flip: bool = False
 
     def __post_init__(self) -> None:
+        check_is(ImageTask, task=self.task)
+        checks.whole(0, seed=self.seed)
         check_augmentation(self.shift, self.flip)
+        for split in SEARCHED:
+            image_batches(getattr(self.task, split), self.batch_size)
 
     @property
     def batches(self) -> int:
@@ -429,7 +579,7 @@ class ImageObjective:
 
     def batch(self, split: str, index: int) -> tuple[Tensor, Tensor]:
         """Batch `index` of "train" or "valid": x (B, C, H, W), y (B,), a pure function of (seed, index)."""
-        x, y = image_batch(getattr(self.task, split), index, self.batch_size, self.seed)
+        x, y = image_batch(of_split(self.task, split), index, self.batch_size, self.seed)
         return augmented(x, self.seed, index, self.shift, self.flip), y
 
     def loss(
@@ -441,20 +591,30 @@ class ImageObjective:
 
     @torch.no_grad()
     def reward(self, model: nn.Module, weights: Weights, batch: tuple[Tensor, Tensor]) -> float:
-        """The accuracy on the batch, a fraction (Pham et al. 2018, section 2.2)."""
+        """The accuracy on the batch, a fraction (Pham et al. 2018, "Training ENAS and Deriving Architectures")."""
         x, y = batch
         return (model(x, weights).argmax(-1) == y).double().mean().item()
 
 
 @dataclass(frozen=True)
 class TextObjective:
-    """Text in batches; the loss carries the hidden state along, the reward is c / perplexity on a minibatch."""
+    """Text in batches; the loss carries the hidden state along, the reward is c / perplexity on a minibatch.
+
+    Raises `ValueError` out of range, and for a batch that train or valid cannot fill.
+    """
 
     task: TextTask
     batch_size: int
     bptt: int
     seed: int = 0
-    c: float = 80.0  # Pham et al. 2018, section 3.1
+    c: float = 80.0  # Pham et al. 2018, on Penn Treebank
+
+    def __post_init__(self) -> None:
+        check_is(TextTask, task=self.task)
+        checks.whole(0, seed=self.seed)
+        checks.positive(c=self.c)
+        for split in SEARCHED:
+            text_batches(getattr(self.task, split), self.batch_size, self.bptt)
 
     @property
     def batches(self) -> int:
@@ -463,7 +623,7 @@ class TextObjective:
 
     def batch(self, split: str, index: int) -> tuple[Tensor, Tensor]:
         """Batch `index` of "train" or "valid": x, y (bptt, B), a pure function of (seed, index)."""
-        return text_batch(getattr(self.task, split), index, self.batch_size, self.bptt, self.seed)
+        return text_batch(of_split(self.task, split), index, self.batch_size, self.bptt, self.seed)
 
     def loss(
         self, model: nn.Module, weights: Weights, batch: tuple[Tensor, Tensor], state: list[child.State] | None = None
@@ -476,7 +636,10 @@ class TextObjective:
 
     @torch.no_grad()
     def reward(self, model: nn.Module, weights: Weights, batch: tuple[Tensor, Tensor]) -> float:
-        """c / perplexity on the batch, read from a state of nothing and without dropout (section 2.2)."""
+        """c / perplexity on the batch, read from a state of zeros and without dropout ("Training ENAS ...").
+
+        Leaves the model in evaluation mode.
+        """
         model.eval()
         loss, _ = self.loss(model, weights, batch)
         return self.c * (-loss).exp().item()

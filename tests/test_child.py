@@ -515,11 +515,20 @@ def test_bad_tokens(space, tokens, size):
             build(space, bad, **size)
 
 
-@every_child
+@pytest.mark.parametrize("name", ["darts", "enas micro", "nas-bench-201"])
 @pytest.mark.parametrize("probability", [-0.1, 1.0, 2, math.nan])
-def test_bad_probability(space, tokens, size, probability):
+def test_bad_probability(name, probability):
+    space, tokens, size = SMALL[name]
     with pytest.raises(ValueError, match="drop_path: got"):
         build(space, tokens, **size)(torch.randn(2, 3, 8, 8), drop_path=probability)
+
+
+@pytest.mark.parametrize("cells", [1, 2, 3, 4, 5, 8, 20, None])
+def test_the_smallest_images_for_an_auxiliary_head(cells):
+    model, least = build(*V2, channels=2, cells=cells, auxiliary=True).eval(), child.smallest_for_auxiliary(cells)
+    assert model.forward_auxiliary(torch.randn(1, 3, least, least))[1].shape == (1, 10)
+    with pytest.raises(ValueError, match="auxiliary head: got a map of 5x"):
+        model.forward_auxiliary(torch.randn(1, 3, least - 1, least))
 
 
 def test_unknown_ops():

@@ -154,7 +154,7 @@ def judge(**changes):
 
 
 def test_a_child_learns_and_a_constant_one_does_not():
-    assert judge()(CONVS) > 0.8
+    assert judge()(CONVS) > 0.8  # seen: 0.91 to 0.97, seeds 0 to 7, with AVX-512 and with SSE4.2
     constant = judge()(NOTHING)  # no path from input to output
     assert constant == pytest.approx(max(torch.bincount(data.digits().valid.y)).item() / 300, abs=0.02)
 
@@ -171,9 +171,9 @@ def test_the_reward_repeats_and_leaves_the_global_random_numbers_alone():
 
 def test_drop_path_needs_a_child_that_has_it():
     task = data.digits()
-    macro = TrainChild(spaces.MacroSpace(2), task, Recipe(drop_path=0.2), channels=4)
-    with pytest.raises(ValueError, match="drop_path"):
-        macro((0, 1, 0))
+    for space, size in ((spaces.MacroSpace(2), {"channels": 4}), (spaces.ConvSpace(2), {})):
+        with pytest.raises(ValueError, match=r"drop_path: got 0\.2, expected 0: a \w+Child has no drop-path"):
+            TrainChild(space, task, Recipe(drop_path=0.2), **size)
 
 
 def test_default_recipe_is_darts():
@@ -297,7 +297,8 @@ def test_training_augments_and_measuring_does_not():
 
 def test_an_augmented_child_learns_and_repeats():
     recipe = Recipe(epochs=2, batch_size=32, lr=0.1, shift=1, cutout=3)
-    assert judge(recipe=recipe)(CONVS) == judge(recipe=recipe)(CONVS) > 0.4
+    # Chance is 0.1. Seen: 0.30 to 0.55, seeds 0 to 7, with AVX-512 and with SSE4.2.
+    assert judge(recipe=recipe)(CONVS) == judge(recipe=recipe)(CONVS) > 0.2
 
 
 @pytest.mark.parametrize("make", [Recipe, lambda **k: evaluate.ImageObjective(data.digits(), 10, **k)])
@@ -587,7 +588,7 @@ def text_judge(string=genotypes.NAS_CELL, **changes):
 
 def test_a_text_child_learns_and_a_dead_one_does_not():
     reward = text_judge()(genotypes.NAS_CELL[1])
-    assert 80 / 2.3**2 < reward < 80 / 1.9**2  # perplexity 2 at best
+    assert 80 / 2.3**2 < reward < 80 / 1.9**2  # perplexity 2 at best; seen: 2.09 to 2.20, as above
     model = text_judge().trained(genotypes.NAS_CELL[1])
     assert reward == 80 / perplexity(model, TASK.valid, 16) ** 2
     assert text_judge(c=1.0)(genotypes.NAS_CELL[1]) == pytest.approx(reward / 80)
@@ -615,8 +616,9 @@ def test_a_darts_cell_is_trained_as_the_paper_trains_it():
     assert [tuple(w.weight.shape) for w in judge.build(tokens).cells[0].weights] == [(24, 12)] * 8
     assert all(p.abs().max() <= 0.04 for p in judge.build(tokens).parameters())
     before = torch.random.get_rng_state()
-    assert judge(tokens) > 80 / 4**2
-    with pytest.raises(ValueError, match="spread: got -1, expected a number above 0"):
+    # A model without context has a perplexity of 7. Seen: 2.7 to 4.2, seeds 0 to 7, with AVX-512 and with SSE4.2.
+    assert judge(tokens) > 80 / 5.5**2
+    with pytest.raises(ValueError, match="spread: got -1, expected a number of at least 0"):
         dataclasses.replace(judge, spread=-1).build(tokens)
     short = dataclasses.replace(judge, recipe=dataclasses.replace(recipe, epochs=0.2))
     assert short(tokens) == short(tokens)
@@ -655,7 +657,7 @@ def test_bad_strings_raise():
 def test_a_conv_string_is_trained_without_channels():
     space = spaces.ConvSpace(2, filters=(8, 16))
     reward = judge(space=space, channels=None, cells=None)((1, 1, 0, 0, 0, 1, 1, 0, 0, 1, 1))
-    assert reward > 0.7
+    assert reward > 0.7  # seen: 0.93 to 0.96, seeds 0 to 7, with AVX-512 and with SSE4.2
 
 
 def test_a_step_of_darts_ptb_leaves_no_tensor_on_the_wrong_device():
@@ -711,7 +713,7 @@ def test_a_batch_larger_than_the_set_is_no_free_lunch():
 
 
 def test_an_auxiliary_weight_needs_its_head():
-    with pytest.raises(ValueError, match=r"auxiliary_weight: got 0\.4, expected 0"):
+    with pytest.raises(ValueError, match=r"auxiliary: got False, with auxiliary_weight 0\.4 .* auxiliary_weight=0"):
         judge(recipe=Recipe(auxiliary_weight=0.4))
 
 
@@ -811,9 +813,220 @@ def test_a_text_reward_has_no_dropout_and_no_gradient():
     assert all(p.grad is None for p in model.parameters())
 
 
-@pytest.mark.parametrize("objective", [image_objective(41), evaluate.TextObjective(TASK, 100, 50)])
-def test_an_objective_with_too_large_a_batch_is_refused(objective):
-    with pytest.raises(ValueError, match="size"):
-        objective.batches  # noqa: B018
-    with pytest.raises(ValueError, match="size"):
-        objective.batch("train", 0)
+OBJECTIVES = [image_objective(), evaluate.TextObjective(TASK, 8, 10)]
+JUDGES = [judge(), text_judge(), text_judge(genotypes.FIGURE_5)]
+
+
+@pytest.mark.parametrize(
+    ("made", "name", "bad", "message"),
+    [
+        *[(one, "seed", bad, "seed: got") for one in OBJECTIVES + JUDGES for bad in (-1, 0.5)],
+        *[(one, "task", bad, "task: got") for one in OBJECTIVES + JUDGES for bad in (None, [1], object())],
+        *[(one, "batch_size", bad, "size: got") for one in OBJECTIVES for bad in (0, -1, 2.5, None, "8", True)],
+        (OBJECTIVES[0], "task", TASK, "task: got TextTask, expected ImageTask"),
+        (OBJECTIVES[0], "batch_size", 41, "size: got 41, expected a whole number from 1 to 40"),
+        (OBJECTIVES[0], "batch_size", 36, "size: got 36, expected a whole number from 1 to 35"),  # valid has 35
+        (OBJECTIVES[1], "batch_size", 100, "size, bptt: got 100, 10, too much for 500 tokens"),
+        *[(OBJECTIVES[1], "bptt", bad, "bptt: got") for bad in (0, 2.5, None, 5000)],
+        *[(one, "c", bad, "c: got") for one in (OBJECTIVES[1], *JUDGES[1:]) for bad in (0, -1, math.nan, "80")],
+        *[(one, "recipe", bad, "recipe: got") for one in JUDGES for bad in (None, {"epochs": 1})],
+        *[(one, "space", bad, "space: got") for one in JUDGES for bad in (None, "bench", spaces.enas_rnn)],
+        (JUDGES[0], "recipe", TextRecipe(), "recipe: got TextRecipe, expected Recipe"),
+        (JUDGES[0], "recipe", Recipe(batch_size=5000), "size: got 5000, expected a whole number from 1 to 1197"),
+        *[(JUDGES[0], "channels", bad, "channels: got") for bad in (None, 0, 1, 2.5)],
+        *[(JUDGES[0], "cells", bad, "cells: got") for bad in (0, -1, 1.5)],
+        *[(JUDGES[0], "auxiliary", bad, "auxiliary: got") for bad in (True, 1, None)],
+        *[(one, "units", bad, "units: got") for one in JUDGES[1:] for bad in (0, -1, 1.5)],
+        *[(one, "layers", bad, "layers: got") for one in JUDGES[1:] for bad in (0, -1, 1.5)],
+        *[(one, "dropout", bad, "dropout: got") for one in JUDGES[1:] for bad in (-0.1, 1, math.nan, None)],
+        *[(one, "spread", bad, "spread: got") for one in JUDGES[1:] for bad in (-1, math.nan, None)],
+        (JUDGES[1], "dropout", Dropouts(), r"hidden: got 0\.25, expected 0: a TreeCell takes no mask"),
+        (JUDGES[1], "space", spaces.TreeSpace(2, combine=("add", "power")), r"combine: got \['power'\]"),
+        (JUDGES[1], "space", SPACE, "space: got"),
+        (JUDGES[1], "recipe", TextRecipe(batch_size=600), "streams, steps|size, bptt: got 600"),
+        (JUDGES[1], "recipe", TextRecipe(batch_size=4, bptt=3000), "size, bptt: got 4, 3000"),
+        (JUDGES[1], "recipe", Recipe(), "recipe: got Recipe, expected TextRecipe"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_refused_when_it_is_made(made, name, bad, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(made, **{name: bad})
+
+
+def test_matrices_and_a_macro_space_are_checked_when_they_come_in():
+    with pytest.raises(ValueError, match="matrices: got 'all'"):
+        TrainTextChild(spaces.enas_rnn(2), TASK, TextRecipe(batch_size=8), 8, matrices="all")
+    macro = {"space": spaces.MacroSpace(2), "task": data.digits(), "recipe": Recipe(), "channels": 4}
+    with pytest.raises(ValueError, match="cells: got 3, expected None"):
+        TrainChild(**macro, cells=3)
+    with pytest.raises(ValueError, match="auxiliary: got True, only a child of normal and reduction cells"):
+        TrainChild(**macro, auxiliary=True)
+
+
+def test_a_split_that_is_none_is_refused_by_name():
+    for objective in OBJECTIVES:
+        with pytest.raises(ValueError, match="split: got 'tests', expected train, valid or test"):
+            objective.batch("tests", 0)
+
+
+@pytest.mark.parametrize("auxiliary", [False, True])
+def test_the_recipe_of_darts_says_at_once_all_that_it_needs(auxiliary):
+    def fits(pixels, recipe=evaluate.DARTS, auxiliary=auxiliary):
+        task = data.ImageTask("x", ("a",), *[Images(torch.zeros(96, 1, pixels, pixels), torch.zeros(96).long())] * 3)
+        return TrainChild(spaces.darts_conv(), task, recipe, channels=4, cells=8, auxiliary=auxiliary)
+
+    message = (
+        r"auxiliary: got \w+, with auxiliary_weight 0\.4 and images of 20x20; expected True, .* at least 21x21, or"
+    )
+    with pytest.raises(ValueError, match=message):
+        fits(20)
+    assert fits(20, dataclasses.replace(evaluate.DARTS, auxiliary_weight=0), auxiliary=False)
+    if auxiliary:
+        assert fits(21)
+
+
+# Any network can be trained and measured
+
+
+def ordinary():
+    torch.manual_seed(0)
+    layers = (nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.1), nn.Flatten())
+    return nn.Sequential(*layers, nn.Linear(8 * 64, 10))
+
+
+def test_an_ordinary_network_is_trained_and_measured():
+    task, model = data.digits(), ordinary()
+    losses = list(train(model, task.train, Recipe(epochs=2, batch_size=32, lr=0.1), seed=0))
+    assert losses[-1] < losses[0] and accuracy(model, task.valid) > 0.8  # seen: 0.91 to 0.97, as above
+    assert not model.training
+    with pytest.raises(ValueError, match=r"drop_path: got 0\.1, expected 0: Sequential is not called with drop_path"):
+        next(train(model, task.train, Recipe(drop_path=0.1), seed=0))
+    with pytest.raises(
+        ValueError, match=r"auxiliary_weight: got 0\.4, expected 0: Sequential has no forward_auxiliary"
+    ):
+        next(train(model, task.train, Recipe(auxiliary_weight=0.4), seed=0))
+    with pytest.raises(ValueError, match=r"slowness: got 0\.1, expected 0: Bigram has no `read` and `decode`"):
+        next(train_text(Bigram(), text(), TextRecipe(batch_size=4, bptt=10, slowness=0.1), seed=0))
+
+
+def test_drop_path_goes_to_whoever_takes_it_by_name():
+    class Wrapped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = Linear()
+
+        def forward(self, *inputs, **named):
+            return self.model(*inputs, **named)
+
+    model = Wrapped()
+    list(train(model, images(), Recipe(epochs=1, batch_size=10, drop_path=0.4), seed=0))
+    assert model.model.seen == pytest.approx([0.4 * k / 4 for k in range(4)])
+
+
+def test_drop_path_is_drawn_from_the_childs_seed():
+    short = judge(recipe=Recipe(epochs=1, batch_size=32, lr=0.1, drop_path=0.6))
+    found = []
+    for outside in (1, 2):
+        torch.manual_seed(outside)
+        found.append(short.trained(CONVS).state_dict())
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+
+
+# Statistics of batch norms
+
+
+def shared_child():
+    """A supergraph trained for a few steps on one architecture, and that architecture as a child."""
+    torch.manual_seed(0)
+    task = data.digits()
+    net = supergraph.BenchNet(SPACE, channels=4, cells=1, in_channels=1)
+    weights, optim = SPACE.one_hot(CONVS), torch.optim.SGD(net.parameters(), 0.1, 0.9)
+    for index in range(60):
+        x, y = data.image_batch(task.train, index, 64, 0)
+        optim.zero_grad()
+        F.cross_entropy(net(x, weights), y).backward()
+        optim.step()
+    return task, net, weights
+
+
+def test_a_child_of_a_supergraph_is_measured_after_calibration_alone():
+    task, net, weights = shared_child()
+    model = net.child(CONVS)
+    with torch.no_grad():
+        shared = (net(task.valid.x, weights).argmax(-1) == task.valid.y).double().mean().item()
+    if not evaluate.tracking(model):
+        pytest.skip("children of supergraphs keep no statistics")
+    with pytest.raises(ValueError, match=r"model: got trained weights .* call evaluate.calibrate\(model, task.train\)"):
+        accuracy(model, task.valid)
+    evaluate.calibrate(model, task.train)
+    # Seen, seeds 0 to 7, with AVX-512 and with SSE4.2: shared 0.61 to 0.94, differences up to 0.06; chance is 0.1.
+    assert shared > 0.4 and accuracy(model, task.valid) == pytest.approx(shared, abs=0.15)
+    assert accuracy(judge().build(CONVS), task.valid) < 0.3  # an untrained child may be measured: chance
+
+
+def test_calibrated_statistics_are_the_means_over_batches():
+    torch.manual_seed(0)
+    model, part = nn.Sequential(nn.BatchNorm2d(1, momentum=0.3), nn.Dropout(0.5), nn.BatchNorm2d(1)), images(43)
+    model[0].running_mean.fill_(5)
+    model[1].eval()
+    modes = [m.training for m in model.modules()]
+    evaluate.calibrate(model, part, batch_size=10)
+    batches = part.x[:40].double().split(10)  # the ragged rest is left out
+    for norm in (model[0], model[2]):
+        mean, variance = (torch.stack([f(b) for b in batches]).mean().item() for f in (torch.mean, torch.var))
+        assert norm.running_mean.item() == pytest.approx(mean, abs=1e-6)
+        assert norm.running_var.item() == pytest.approx(variance, rel=1e-5)
+        assert norm.num_batches_tracked == 4
+        batches = [(b - b.mean()) / (b.var(correction=0) + 1e-5).sqrt() for b in batches]
+    assert [m.training for m in model.modules()] == modes and (model[0].momentum, model[2].momentum) == (0.3, 0.1)
+    assert not any(p.grad is not None for p in model.parameters())
+    with pytest.raises(ValueError, match="size: got 44, expected a whole number from 1 to 43"):
+        evaluate.calibrate(model, part, batch_size=44)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_an_interrupted_calibration_changes_nothing(error):
+    class Interrupted(nn.Module):
+        calls = 0
+
+        def forward(self, x):
+            self.calls += 1
+            if self.calls == 3:
+                raise error
+            return x
+
+    model = nn.Sequential(nn.BatchNorm2d(1, momentum=0.3), Interrupted())
+    model(images().x)
+    model[1].calls, before = 0, {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(error):
+        evaluate.calibrate(model, images(), batch_size=10)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert model[0].momentum == 0.3 and all(m.training for m in model.modules())
+
+
+def test_a_single_image_of_4x4_is_measured():
+    for string, size in ((CONVS, {}), (NOTHING, {})):
+        model = child.build(SPACE, string, channels=4, cells=1, in_channels=1, **size)
+        assert accuracy(model, Images(torch.randn(1, 1, 4, 4), torch.zeros(1).long())) in (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: accuracy(Linear(), images(), batch_size=0), "batch_size: got 0"),
+        (lambda: accuracy(Linear(), images().head(0)), "images: got none, expected at least 1"),
+        (lambda: perplexity(Bigram(), text(), 1.5), "streams, steps: got 1.5"),
+        (lambda: perplexity(Bigram(), text().float()), r"tokens: got torch.float32 \(400,\), expected int64"),
+        (lambda: perplexity(Bigram(), text()[:1]), "streams, steps: got 1, 100, expected 1 to 0"),
+        (lambda: evaluate.bits(0), "perplexity: got 0, expected a number above 0"),
+        (lambda: evaluate.unigram_perplexity(text()[:0], text(), 7), "train, test: got 0, 400 tokens"),
+        (lambda: evaluate.unigram_perplexity(text(), text()[:1], 7), "train, test: got 400, 1 tokens"),
+        (lambda: augmented(images().x, 0, 0, shift=-1), "shift: got -1"),
+        (lambda: Recipe(momentum=7), "momentum: got 7, expected a number of at least 0 and below 1"),
+        (lambda: Recipe(momentum=0, nesterov=True), "momentum: got 0, expected a number above 0 for nesterov"),
+        (lambda: Recipe(nesterov=1), "nesterov: got 1, expected True or False"),
+    ],
+)
+def test_bad_calls_are_refused_by_name(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
