@@ -1,6 +1,7 @@
 # Needs make and Python 3.11 or newer; everything else goes into $(VENV).
 #
-#   make run          every notebook headless into build/      PROFILE=full DEVICE=cuda ONLY=03 TIME_FACTOR=4 RECORD=1
+#   make run          every notebook headless into build/      PROFILE=full DEVICE=cuda ONLY=03 RECORD=1 HANG=3600
+#   make seeds        which assertions fail for which seeds    SEEDS=0-9 ONLY=07 JOBS=2
 #   make test         lint, unit tests, nbval, papermill, browser, Binder      ARGS="-m 'not slow'"
 #                     two tests side by side, JOBS=1 one by one; `make run` has one notebook at a time, JOBS=2 two
 #   make lab          JupyterLab at lesson 00
@@ -16,6 +17,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 PROFILE ?= quick
+SEEDS ?= 0-9
 TIME_FACTOR ?= 1
 LAB ?= notebooks/00_start_here.ipynb
 
@@ -29,11 +31,14 @@ export MKL_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export TIME_FACTOR
 
-.PHONY: run test lab regenerate lint constraints clean
+.PHONY: run seeds test lab regenerate lint constraints clean
 
 run: $(VENV)/ready
 	@$(BIN)/python tools/run_notebooks.py --profile $(PROFILE) $(if $(DEVICE),--device $(DEVICE)) \
-	    $(if $(ONLY),--only $(ONLY)) $(if $(RECORD),--record) $(if $(JOBS),--jobs $(JOBS))
+	    $(if $(ONLY),--only $(ONLY)) $(if $(RECORD),--record) $(if $(JOBS),--jobs $(JOBS)) $(if $(HANG),--hang $(HANG))
+
+seeds: $(VENV)/ready
+	@$(BIN)/python tools/seeds.py --seeds "$(SEEDS)" $(if $(ONLY),--only $(ONLY)) $(if $(JOBS),--jobs $(JOBS))
 
 test: $(VENV)/ready-test
 	@$(BIN)/python -m pytest --numprocesses $(or $(JOBS),2) --dist loadscope --no-loadscope-reorder $(ARGS)

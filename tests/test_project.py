@@ -210,6 +210,10 @@ def test_make_run_passes_its_variables_through() -> None:
     )
     done = run("make", "-n", "-o", ".venv/ready", "run", "VENV=.venv", "JOBS=3")
     assert done.stdout.split()[-2:] == ["--jobs", "3"]
+    done = run("make", "-n", "-o", ".venv/ready", "run", "VENV=.venv", "HANG=60")
+    assert done.stdout.split()[-2:] == ["--hang", "60"]
+    done = run("make", "-n", "-o", ".venv/ready", "seeds", "VENV=.venv", "SEEDS=0,3", "ONLY=07", "JOBS=2")
+    assert done.stdout.strip().endswith('tools/seeds.py --seeds "0,3" --only 07 --jobs 2')
 
 
 @needs_make
@@ -223,7 +227,7 @@ def test_make_test_gives_a_notebook_to_one_worker_and_shows_what_was_measured(tm
     for name in ("a", "b"):
         nbformat.write(new_notebook(cells=[new_code_cell(cell) for cell in cells]), tmp_path / f"{name}.ipynb")
     for name in ("late", "early"):  # in a process each
-        outcome = f"Outcome('{name}', 'quick', 1, 2, None)"
+        outcome = f"Outcome('{name}', 'quick', 1, 2, 300, 200)"
         test = f"from run_notebooks import Outcome\ndef test_it(measured): measured({outcome})"
         (tmp_path / f"test_{name}.py").write_text(test)
     command = run("make", "-n", "-o", ".venv/ready-test", "test", "VENV=.venv").stdout.split(" -m ")[-1]
@@ -235,7 +239,7 @@ def test_make_test_gives_a_notebook_to_one_worker_and_shows_what_was_measured(tm
     for name in ("a", "b"):
         assert [int(cell) for _, notebook, cell in ran if notebook == name] == list(range(7))
     rows = [line.split() for line in done.stdout.splitlines() if line.endswith("  ok")]
-    assert rows == [["early", "1.0", "2", "ok"], ["late", "1.0", "2", "ok"]]
+    assert rows == [[name, "2.0", "1.0", "300", "100", "ok"] for name in ("early", "late")]
 
 
 SEARCH = """

@@ -1,4 +1,4 @@
-"""Writes what `make run RECORD=1` measured: notebooks/measured.json, README's course table, the lessons' header tables.
+"""Writes what `make run RECORD=1` measured: tools/measured.json, README's course table, the lessons' header tables.
 
 README.md has the course table between `<!-- measured:start -->` and `<!-- measured:end -->`; a notebook has its costs,
 in a markdown cell, between `<!-- measured -->` and `<!-- /measured -->`. Neither is ever written by hand.
@@ -17,7 +17,7 @@ import nbformat
 import psutil
 
 PROFILES = ("quick", "full", "gpu")
-Measured = dict[str, dict[str, dict[str, Any]]]  # notebook: profile: {"seconds", "peak_mb", "machine"}
+Measured = dict[str, dict[str, dict[str, Any]]]  # notebook: profile: {"cpu_seconds", "peak_mb", "machine", ...}
 
 
 def machine() -> str:
@@ -30,9 +30,11 @@ def machine() -> str:
 
 
 def cost(entry: dict[str, Any] | None) -> str:
+    """Minutes of CPU time, or of wall time where only that was recorded, and memory."""
     if entry is None:
         return "not measured"
-    return f"{max(entry['seconds'] / 60, 0.1):.1f} min, {round(entry['peak_mb'], -1):.0f} MB"
+    seconds = entry.get("cpu_seconds", entry["seconds"])
+    return f"{max(seconds / 60, 0.1):.1f} min, {round(entry['peak_mb'], -1):.0f} MB"
 
 
 def lesson_line(measured: Measured, stem: str) -> str:
@@ -51,9 +53,10 @@ def course_table(folder: Path, measured: Measured) -> str:
         summary = notebook.metadata.get("naslab", {}).get("summary", "")
         costs = (cost(measured.get(path.stem, {}).get(profile)) for profile in PROFILES)
         lines.append("| " + " | ".join([f"[{title}]({folder.name}/{path.name})", summary, *costs]) + " |")
-    machines = sorted({entry["machine"] for entries in measured.values() for entry in entries.values()})
-    if machines:
-        lines += ["", f"Wall time and peak memory, measured by `make run RECORD=1` on {' and on '.join(machines)}."]
+    entries = [entry for profiles in measured.values() for entry in profiles.values()]
+    if machines := sorted({entry["machine"] for entry in entries}):
+        time = "CPU time" if all("cpu_seconds" in entry for entry in entries) else "Wall time"
+        lines += ["", f"{time} and peak memory, measured by `make run RECORD=1` on {' and on '.join(machines)}."]
     return "\n".join(lines)
 
 
@@ -88,8 +91,12 @@ def render(folder: Path, measured: Measured) -> dict[Path, str]:
     return texts
 
 
+def store(folder: Path) -> Path:
+    return folder.parent / "tools" / "measured.json"
+
+
 def load(folder: Path) -> Measured:
-    path = folder / "measured.json"
+    path = store(folder)
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
@@ -102,6 +109,7 @@ def record(folder: Path, costs: dict[str, dict[str, float]], profile: str) -> No
         | ({profile: {**costs[path.stem], "machine": here}} if path.stem in costs else {})
         for path in sorted(folder.glob("*.ipynb"))
     }
-    write(folder / "measured.json", json.dumps(measured, indent=1) + "\n")
+    store(folder).parent.mkdir(exist_ok=True)
+    write(store(folder), json.dumps(measured, indent=1) + "\n")
     for path, text in render(folder, measured).items():
         write(path, text)

@@ -1,53 +1,71 @@
 """Executes the course headless and measures it: one papermill process per notebook, results in build/ and in a table.
 
-A notebook fails when a cell does, when its kernel dies, or when it exceeds its profile's limits. The others still run;
-the exit code tells. `--record` also writes what was measured into notebooks/measured.json, README and notebooks: of one
-notebook at a time, while `--jobs 2` runs two side by side.
+A notebook fails when a cell does, when its kernel dies, or when it hangs: no cell finished for `--hang` seconds.
+A profile's budget is in CPU seconds of the process tree and in memory beyond `import torch`. More is a warning, and a
+failure with `--strict` or `--record`. The others still run; the exit code tells. `--record` also writes what was
+measured into tools/measured.json, README and notebooks.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import re
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import psutil
 from course_table import record
 from tqdm import tqdm
+from watch import watch
 
 ROOT = Path(__file__).resolve().parent.parent
 ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS")}
-LIMITS: dict[
-    str, tuple[float | None, float | None]
-] = {  # profile: (seconds, MB); seconds are multiplied by the time factor
-    "quick": (90, 1200),
-    "full": (1200, None),
-    "gpu": (None, None),
-}
+# papermill's own command, which waits 4 seconds for a cell's last output: too short on a busy machine
+PAPERMILL = "from papermill import cli, clientwrap; clientwrap.PapermillNotebookClient.iopub_timeout = 600; "
+PAPERMILL += "cli.papermill()"
 DEAD_KERNEL = 138  # papermill's exit code
 OWN_CELLS = {"injected-parameters", "papermill-error-cell-tag"}  # cells that papermill adds, by tag
 
 
 @dataclass(frozen=True)
+class Budget:
+    """What a notebook may use, None for any: CPU seconds, memory beyond `import torch` in MB of 10^6 bytes, and wall
+    seconds until a cell must have finished."""
+
+    cpu_seconds: float | None = None
+    megabytes: float | None = None
+    hang: float | None = None
+
+
+BUDGETS = {
+    "quick": Budget(cpu_seconds=150, megabytes=970, hang=1200),  # 1.2 GB with torch's CPU build, whose import takes 229
+    "full": Budget(cpu_seconds=1200, hang=7200),  # a cell of 20 minutes, on a slow processor that others use too
+    "gpu": Budget(),
+}
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """One execution: wall seconds, peak memory of the process tree in MB (10^6 bytes), None or one line of failure."""
+    """One execution: wall and CPU seconds, peak memory of the process tree and of `import torch` in MB of 10^6 bytes,
+    one line of failure or None, and one of a budget that was exceeded."""
 
     notebook: str
     profile: str
     seconds: float
+    cpu_seconds: float
     peak_mb: float
-    failure: str | None
+    torch_mb: float
+    failure: str | None = None
+    warning: str | None = None
 
 
 def notebooks(folder: Path, only: str | None = None) -> list[Path]:
@@ -58,142 +76,159 @@ def notebooks(folder: Path, only: str | None = None) -> list[Path]:
     return found
 
 
-def code_cells(path: Path) -> list[Any]:
-    """The notebook's own code cells, those that papermill added left out."""
-    cells = nbformat.read(path, as_version=4).cells
-    return [c for c in cells if c.cell_type == "code" and not OWN_CELLS & set(c.metadata.get("tags", ()))]
+def code_cells(path: Path) -> list[dict[str, Any]]:
+    """The notebook's own code cells without those that papermill added. `OSError` or `ValueError` if half written."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return [c for c in cells if c["cell_type"] == "code" and not OWN_CELLS & set(c["metadata"].get("tags", ()))]
 
 
-def progress(output: Path) -> tuple[int, str | None]:
-    """Of a notebook that papermill is writing: how many code cells are done, and "code cell n: error" if one failed."""
-    done = 0
-    with suppress(OSError, ValueError):  # not there yet, or half written
-        for number, cell in enumerate(code_cells(output), start=1):
-            for out in cell.outputs:
-                if out.output_type == "error":
-                    return done, f"code cell {number}: {out.ename}: {(out.evalue or ' ').splitlines()[0]}"
-            done += cell.metadata.get("papermill", {}).get("status") == "completed"
-    return done, None
+def finished(cells: Iterable[dict[str, Any]]) -> int:
+    return sum(cell["metadata"].get("papermill", {}).get("status") == "completed" for cell in cells)
 
 
-def memory(processes: Iterable[psutil.Process]) -> int:
-    """Bytes that the processes hold in RAM: a page that several share counts once (on Linux; elsewhere the sum of rss).
-
-    The pages of files count as in the process that has most of them. Pss would divide them by all who have torch in
-    memory, strangers included: a lesson seems 100 MB smaller beside two others.
-    """
-    own, files = 0, 0
-    for process in processes:
-        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            text = ""
-            with suppress(OSError):
-                text = "".join(Path(f"/proc/{process.pid}/{name}").read_text() for name in ("smaps_rollup", "status"))
-            found = dict(re.findall(r"^(Pss_Anon|Pss_Shmem|RssFile):\s+(\d+) kB", text, re.M))
-            if len(found) == 3:
-                own += 1024 * (int(found["Pss_Anon"]) + int(found["Pss_Shmem"]))
-                files = max(files, 1024 * int(found["RssFile"]))
-            else:
-                own += process.memory_info().rss
-    return own + files
+def errors(cells: Iterable[dict[str, Any]]) -> list[str]:
+    """One line per error: "code cell n: name: first line", or the line of code where the error has no words."""
+    found = []
+    for number, cell in enumerate(cells, start=1):
+        for output in (o for o in cell["outputs"] if o["output_type"] == "error"):
+            traceback = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(output["traceback"]))
+            raised = re.findall(r"^-+> \d+ *(.*)", traceback, re.M)  # IPython's arrow, one per frame
+            words = output["evalue"].strip().splitlines() or raised[-1:] or [""]
+            found.append(f"code cell {number}: {output['ename']}: {words[0]}")
+    return found
 
 
-def watch(process: psutil.Popen, seconds: float | None, tick: Callable[[], None]) -> tuple[float, int, bool]:
-    """Wall seconds, the process tree's peak memory in bytes, and whether it was killed because time was up.
+class Progress:
+    """Counts the finished cells of a notebook that papermill is writing; reads it only when it has changed."""
 
-    Looks 20 times a second and calls `tick` about once.
-    """
-    start, peak, late, looks = time.monotonic(), 0, False, 0
-    family: list[psutil.Process] = [process]
-    try:
-        while process.poll() is None and not late:
-            before = family
-            with suppress(psutil.NoSuchProcess):
-                family = [process, *process.children(recursive=True)]
-            # seen twice: between its fork and its exec a new process shows the memory of its parent
-            peak = max(peak, memory(member for member in family if member in before))
-            looks += 1
-            if looks % 20 == 0:
-                tick()
-            time.sleep(0.05)
-            late = seconds is not None and time.monotonic() - start > seconds
-    finally:
-        if process.poll() is None:
-            for member in family:
-                with suppress(psutil.NoSuchProcess):
-                    member.kill()
-        process.wait()
-    return time.monotonic() - start, peak, late
+    def __init__(self, output: Path, bar: tqdm[Any] | None) -> None:
+        self.output, self.bar, self.changed, self.count = output, bar, 0, 0
+
+    def __call__(self) -> int:
+        with suppress(OSError, ValueError):  # not there yet, or half written
+            changed = self.output.stat().st_mtime_ns
+            if changed != self.changed:
+                self.show(finished(code_cells(self.output)))
+                self.changed = changed
+        return self.count
+
+    def show(self, count: int) -> None:
+        if self.bar is not None:
+            self.bar.update(max(count - self.count, 0))
+        self.count = max(count, self.count)
+
+
+@functools.cache
+def torch_megabytes() -> float:
+    """Peak memory of a process that imports torch, in MB. It differs between builds by hundreds of MB."""
+    command = [sys.executable, "-c", "import torch, time; time.sleep(1)"]
+    process = subprocess.Popen(command, env=ONE_THREAD | os.environ, stdin=subprocess.DEVNULL)
+    peak = watch(process).peak
+    if process.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)!r} ended with exit code {process.returncode}")
+    return round(peak / 1e6, 1)
 
 
 def run(
     path: Path,
     out: Path,
     parameters: dict[str, str],
+    budget: Budget = Budget(),
     *,
-    seconds: float | None = None,
-    megabytes: float | None = None,
+    strict: bool = False,
     bar: tqdm[Any] | None = None,
+    folder: Path | None = None,
 ) -> Outcome:
-    """Executes one notebook into the folder `out` under limits, which None lifts; past `seconds` it is stopped."""
+    """Executes one notebook into `out`, in its own folder or in `folder`. `strict`: the budget may fail it."""
+    torch_mb = torch_megabytes()
     out.mkdir(parents=True, exist_ok=True)
     output, log = out / path.name, out / f"{path.stem}.log"
     output.unlink(missing_ok=True)
-    command = [
-        sys.executable,
-        "-m",
-        "papermill",
-        str(path),
-        str(output),
-        "--no-progress-bar",
-        "--cwd",
-        str(path.parent),
-    ]
+    command = [sys.executable, "-c", PAPERMILL, str(path), str(output), "--no-progress-bar"]
+    command += ["--start-timeout", "600", "--cwd", str(folder or path.parent)]
     command += [word for name, value in parameters.items() for word in ("-p", name, value)]
-    cells, shown = len(code_cells(path)), 0
-
-    def advance(done: int) -> None:
-        nonlocal shown
-        if bar is not None and done > shown:
-            bar.update(done - shown)
-            shown = done
-
-    environment = ONE_THREAD | os.environ
+    progress = Progress(output, bar)
     with log.open("w", encoding="utf-8") as stream:
-        null = subprocess.DEVNULL
-        process = psutil.Popen(command, stdin=null, stdout=stream, stderr=subprocess.STDOUT, env=environment)
-        elapsed, peak, late = watch(process, seconds, lambda: advance(progress(output)[0]))
-    advance(cells)
+        null, environment = subprocess.DEVNULL, ONE_THREAD | os.environ
+        process = subprocess.Popen(command, stdin=null, stdout=stream, stderr=subprocess.STDOUT, env=environment)
+        cost = watch(process, budget.hang, progress)
+    progress.show(len(code_cells(path)))
 
-    done, failure = progress(output)  # looked at first: papermill takes `sys.exit()` in a cell for success
-    if failure is None and late:
-        failure = f"stopped in code cell {done + 1}: more than {seconds:g} s"
+    done, failed = 0, list[str]()
+    with suppress(OSError, ValueError):
+        cells = code_cells(output)
+        done, failed = finished(cells), errors(cells)
+    failure = failed[0] if failed else None  # looked at first: papermill takes `sys.exit()` in a cell for success
+    if failure is None and cost.hung:
+        failure = f"stopped in code cell {done + 1}: no cell finished for {budget.hang:g} s"
     elif failure is None and process.returncode != 0:
         lines = log.read_text(encoding="utf-8").strip().splitlines()
         at = done + (process.returncode != DEAD_KERNEL)  # the cell that killed its kernel is marked as completed
         failure = f"code cell {at}: {lines[-1] if lines else 'no output'} (exit code {process.returncode})"
-    elif failure is None and megabytes is not None and peak > megabytes * 1e6:
-        failure = f"needs {peak / 1e6:.0f} MB, more than {megabytes:g} MB"
-    return Outcome(path.stem, parameters.get("profile", ""), round(elapsed, 2), round(peak / 1e6, 1), failure)
+
+    cpu_seconds, peak_mb = round(cost.cpu_seconds, 2), round(cost.peak / 1e6, 1)
+    over = []
+    if budget.cpu_seconds is not None and cpu_seconds > budget.cpu_seconds:
+        over.append(f"took {cpu_seconds:.0f} CPU seconds, more than {budget.cpu_seconds:g}")
+    if budget.megabytes is not None and peak_mb - torch_mb > budget.megabytes:
+        over.append(f"needs {peak_mb - torch_mb:.0f} MB beyond torch, more than {budget.megabytes:g}")
+    warning = " and ".join(over) or None
+    failure = failure or (warning if strict else None)
+    profile = parameters.get("profile", "")
+    return Outcome(path.stem, profile, round(cost.seconds, 2), cpu_seconds, peak_mb, torch_mb, failure, warning)
 
 
-def limits(profile: str, time_factor: float) -> dict[str, float | None]:
-    seconds, megabytes = LIMITS[profile]
-    return {"seconds": None if seconds is None else seconds * time_factor, "megabytes": megabytes}
+def budget(profile: str, time_factor: float = 1, hang: float | None = None) -> Budget:
+    """The profile's budget with its CPU seconds times `time_factor`, and another `hang` unless None."""
+    known = BUDGETS[profile]
+    seconds = None if known.cpu_seconds is None else known.cpu_seconds * time_factor
+    return replace(known, cpu_seconds=seconds, hang=known.hang if hang is None else hang)
 
 
 def table(outcomes: Iterable[Outcome]) -> str:
-    rows = [("notebook", "seconds", "peak MB", "")]
-    rows += [(o.notebook, f"{o.seconds:.1f}", f"{o.peak_mb:.0f}", o.failure or "ok") for o in outcomes]
-    width = max(len(name) for name, *_ in rows)
-    return "\n".join(f"{n:{width}}  {s:>7}  {m:>7}  {state}".rstrip() for n, s, m, state in rows)
+    rows = [("notebook", "CPU s", "wall s", "peak MB", "beyond torch", "")]
+    for o in outcomes:
+        cpu, wall, peak, beyond = f"{o.cpu_seconds:.1f}", f"{o.seconds:.1f}", o.peak_mb, o.peak_mb - o.torch_mb
+        state = o.failure or (f"warning: {o.warning}" if o.warning else "ok")
+        rows.append((o.notebook, cpu, wall, f"{peak:.0f}", f"{beyond:.0f}", state))
+    width = max(len(row[0]) for row in rows)
+    return "\n".join(f"{n:{width}}  {c:>7}  {w:>7}  {m:>7}  {b:>12}  {s}".rstrip() for n, c, w, m, b, s in rows)
+
+
+def measured(outcome: Outcome) -> dict[str, float]:
+    """The numbers of an outcome, as tools/measured.json stores them."""
+    return {name: getattr(outcome, name) for name in ("cpu_seconds", "seconds", "peak_mb", "torch_mb")}
+
+
+def positive(text: str) -> float:
+    if not 0 < (value := float(text)) < float("inf"):
+        raise argparse.ArgumentTypeError(f"got {text}, expected a positive number")
+    return value
+
+
+@contextmanager
+def threads(jobs: int) -> Iterator[ThreadPoolExecutor]:
+    """A pool. An interrupt ends the processes that its threads wait for, and begins nothing else."""
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            yield pool
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in psutil.Process().children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    child.kill()
+            raise
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--profile", choices=LIMITS, default="quick")
+    parser.add_argument("--profile", choices=BUDGETS, default="quick")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ...; by default what each notebook says")
     parser.add_argument("--only", metavar="NN", help="number, or beginning of a notebook's name")
-    parser.add_argument("--time-factor", type=float, default=os.environ.get("TIME_FACTOR", "1"))
+    parser.add_argument("--hang", type=positive, metavar="SECONDS", help="stop where no cell finishes for so long")
+    parser.add_argument("--strict", action="store_true", help="fail where a budget is exceeded")
+    factor = os.environ.get("TIME_FACTOR", "1")
+    parser.add_argument("--time-factor", type=positive, default=factor, help="allow so many times the CPU seconds")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="run N notebooks side by side")
     parser.add_argument("--record", action="store_true", help="write the measurements into README and notebooks")
     parser.add_argument("--folder", type=Path, default=ROOT / "notebooks")
@@ -209,28 +244,26 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         parser.error(str(error))
     parameters = {"profile": args.profile} | ({"device": args.device} if args.device else {})
+    allowed, strict = budget(args.profile, args.time_factor, args.hang), args.strict or args.record
+    torch_megabytes()  # once, before anything runs beside it
 
     def execute(path: Path) -> Outcome:
         bar.set_description(path.stem)
-        return run(path, args.out, parameters, bar=bar, **limits(args.profile, args.time_factor))
+        return run(path, args.out, parameters, allowed, strict=strict, bar=bar)
 
     cells = sum(len(code_cells(path)) for path in paths)
-    with tqdm(total=cells, unit="cell", disable=None) as bar, ThreadPoolExecutor(args.jobs) as pool:
-        try:
-            outcomes = list(pool.map(execute, paths))  # in order
-        except KeyboardInterrupt:  # by now `map` has dropped what had not begun
-            for child in psutil.Process().children(recursive=True):
-                with suppress(psutil.NoSuchProcess):
-                    child.kill()
-            raise
+    with tqdm(total=cells, unit="cell", disable=None) as bar, threads(args.jobs) as pool:
+        outcomes = list(pool.map(execute, paths))  # in order
     print(table(outcomes))
     report = json.dumps([asdict(outcome) for outcome in outcomes], indent=1)
     (args.out / "report.json").write_text(report + "\n", encoding="utf-8")
+    if any(outcome.warning for outcome in outcomes):
+        print("A slow or busy processor takes more CPU seconds: TIME_FACTOR=2 allows twice as many.")
     if any(outcome.failure for outcome in outcomes):
-        print(f"Outputs and logs are in {args.out}. On a slow machine TIME_FACTOR=4 allows four times the seconds.")
+        print(f"Outputs and logs are in {args.out}.")
         return 1
     if args.record:
-        record(args.folder, {o.notebook: {"seconds": o.seconds, "peak_mb": o.peak_mb} for o in outcomes}, args.profile)
+        record(args.folder, {o.notebook: measured(o) for o in outcomes}, args.profile)
     return 0
 
 

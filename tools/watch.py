@@ -1,0 +1,178 @@
+"""Measures a command's process tree four times a second: wall seconds, CPU seconds and peak memory.
+
+CPU seconds are the user and system time of all its processes, ended ones included. The time since the last look is
+missing from a process that ends and that its parent does not wait for. A daemon whose parent ends between two looks is
+not seen.
+
+Memory is what the tree holds in RAM. A page that several processes share counts once. The pages of files count as in
+the process that has most of them: Pss would divide them by all who have torch in memory, strangers included. A process
+between its fork and its exec shows the memory of its parent, so a fork counts only when it is seen twice. A peak
+between two looks counts too, from the process' own high-water mark: as if it came on top of what the others hold at
+the next look. Elsewhere than on Linux memory is the sum of rss, and ended children count as they were last seen.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+LOOK = 0.25  # seconds between two looks
+LINUX = Path("/proc/thread-self/children").exists() and Path("/proc/self/smaps_rollup").exists()
+TICKS = 100  # a second in /proc/PID/stat, on every Linux
+FORKED = 0x40  # PF_FORKNOEXEC in /proc/PID/stat: forked, and no exec since
+
+
+class Look(NamedTuple):
+    """One process at one moment, memory in bytes."""
+
+    born: float  # with the pid it names a process for good
+    cpu: float  # seconds, with those of ended children that it waited for
+    own: int  # memory that is no file's; shared pages count in full
+    shared: int  # the part of `own` in shared memory
+    files: int
+    highest: int  # the most of own + files since its exec
+    forked: bool
+    children: list[int]
+
+
+class Cost(NamedTuple):
+    seconds: float
+    cpu_seconds: float
+    peak: int  # bytes
+    hung: bool  # it was stopped, since nothing was finished for too long
+
+
+def look(pid: int) -> Look | None:
+    """The process as it is, None if there is none."""
+    with suppress(OSError, psutil.Error):
+        return from_proc(Path("/proc", str(pid))) if LINUX else from_psutil(psutil.Process(pid))
+    return None
+
+
+def from_proc(folder: Path) -> Look:
+    stat = (folder / "stat").read_text().rpartition(")")[2].split()  # from field 3 on: the state
+    found = re.findall(r"^(VmHWM|RssAnon|RssFile|RssShmem):\s+(\d+) kB", (folder / "status").read_text(), re.M)
+    size = {"VmHWM": 0, "RssAnon": 0, "RssFile": 0, "RssShmem": 0} | {name: 1024 * int(kb) for name, kb in found}
+    children = [int(pid) for task in (folder / "task").iterdir() for pid in children_of(task)]
+    return Look(
+        born=float(stat[19]),
+        cpu=sum(map(int, stat[11:15])) / TICKS,
+        own=size["RssAnon"] + size["RssShmem"],
+        shared=size["RssShmem"],
+        files=size["RssFile"],
+        highest=size["VmHWM"],
+        forked=bool(int(stat[6]) & FORKED),
+        children=children,
+    )
+
+
+def children_of(task: Path) -> list[str]:
+    with suppress(OSError):  # a thread that has just ended
+        return (task / "children").read_text().split()
+    return []
+
+
+def from_psutil(process: psutil.Process) -> Look:
+    with process.oneshot():
+        rss, cpu = process.memory_info().rss, process.cpu_times()
+        children = [child.pid for child in process.children()]
+        return Look(process.create_time(), cpu.user + cpu.system, rss, 0, 0, rss, True, children)
+
+
+def proportional(pid: int, known: Look) -> int:
+    """`known.own`, where a page that k processes share counts as 1/k. Takes milliseconds."""
+    with suppress(OSError):
+        found = re.findall(r"^Pss_(?:Anon|Shmem):\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M)
+        if len(found) == 2:
+            return 1024 * sum(map(int, found))
+    return known.own
+
+
+class Tree:
+    """The process `root` and its descendants, those included whose parent has ended. `peak` in bytes."""
+
+    def __init__(self, root: int) -> None:
+        self.root = root
+        self.processes: dict[int, Look] = {}
+        self.cpu_seconds, self.peak = 0.0, 0
+        self._lost, self._dipped = 0.0, False
+        self._bound, self._rested = 0.0, 0.0
+
+    def look(self) -> None:
+        before, self.processes = self.processes, {}
+        pids = [self.root, *before]
+        for pid in pids:  # which grows
+            if pid not in self.processes and (found := look(pid)):
+                if pid in before and before[pid].born != found.born:
+                    continue  # another process by now
+                self.processes[pid] = found
+                pids += found.children
+        self._add_time()
+        self._add_memory(before)
+
+    def _add_time(self) -> None:
+        """The sum falls when a process ends that nobody waits for; its time is kept.
+
+        For one look it also falls when a process ends while we look, between its parent and itself.
+        """
+        now = sum(process.cpu for process in self.processes.values()) + self._lost
+        if now < self.cpu_seconds and self._dipped:
+            self._lost += self.cpu_seconds - now
+        self._dipped = now < self.cpu_seconds and not self._dipped
+        self.cpu_seconds = max(self.cpu_seconds, now)
+
+    def _add_memory(self, before: dict[int, Look]) -> None:
+        """RSS is cheap and an upper bound; it is exact where no process can share memory with another."""
+        counted = {pid: now for pid, now in self.processes.items() if pid in before or not now.forked}
+        if not counted:
+            return
+        rises = [now for pid, now in counted.items() if pid not in before or now.highest > before[pid].highest]
+        files = max(now.files for now in counted.values())
+        files += max((now.highest - now.own - now.files for now in rises), default=0)
+        bound = files + sum(now.own for now in counted.values())
+        if bound <= self.peak:
+            return
+        if any(now.forked for now in counted.values()) or sum(now.shared > 0 for now in counted.values()) > 1:
+            if bound <= 1.01 * self._bound and time.monotonic() < self._rested:
+                return
+            began = time.thread_time()
+            exact = files + sum(proportional(pid, now) for pid, now in counted.items())
+            if all((after := look(pid)) and after.own for pid in counted):  # else those that we read last got its share
+                self.peak, self._bound = max(self.peak, exact), max(self._bound, bound)
+            self._rested = time.monotonic() + 100 * (time.thread_time() - began)  # 1 % of a core
+        else:
+            self.peak = bound
+
+    def kill(self) -> None:
+        self.look()
+        for pid in self.processes:
+            with suppress(psutil.NoSuchProcess):
+                psutil.Process(pid).kill()
+
+
+def watch(process: subprocess.Popen[bytes], hang: float | None = None, finished: Callable[[], int] = lambda: 0) -> Cost:
+    """Waits for the process. Kills its tree if `finished()`, asked once a second, has not risen for `hang` seconds."""
+    start = last = time.monotonic()
+    tree, most, looks, hung = Tree(process.pid), 0, 0, False
+    try:
+        while process.poll() is None and not hung:
+            tree.look()
+            looks += 1
+            if looks % round(1 / LOOK) == 0:
+                now, count = time.monotonic(), finished()
+                if count > most:
+                    most, last = count, now
+                hung = hang is not None and now - last > hang
+            time.sleep(LOOK)
+    finally:
+        if process.poll() is None:
+            tree.kill()
+        process.wait()
+    return Cost(time.monotonic() - start, tree.cpu_seconds, tree.peak, hung)
