@@ -4,26 +4,30 @@
 #   make seeds        which assertions fail for which seeds    SEEDS=0-9 ONLY=07 JOBS=2
 #   make test         lint, unit tests, nbval, papermill, browser, Binder      ARGS="-m 'not slow'"
 #                     two tests side by side, JOBS=1 one by one; `make run` has one notebook at a time, JOBS=2 two
-#   make lab          JupyterLab at lesson 00
+#   make lab          JupyterLab at your own copies of the lessons, in my/     FRESH=03 (a new copy; the old one stays)
 #   make regenerate   re-executes the notebooks in place                       ONLY=03
 #   make lint         ruff, import-linter, mypy
-#   make constraints  pins again after pyproject.toml changed                  UPGRADE=pytest
+#   make constraints  pins again after pyproject.toml changed                  UPGRADE=pytest, UPGRADE=all
 #   make clean        removes build/ and caches, not $(VENV)
 #
-# torch: `make run` takes what pip gives: CPU on macOS and Windows, a CUDA build of several GB on Linux. CPU only, 200 MB:
-#   make run TORCH_INDEX=https://download.pytorch.org/whl/cpu        (another CUDA: .../whl/cu126)
-# the first time, or after `rm -r .venv`.
+# PyTorch: tools/torch_index.py chooses the CPU build (200 MB) on Linux without an NVIDIA driver, else what pip gives.
+# To choose yourself, the first time or after `rm -r .venv`: TORCH_INDEX=https://download.pytorch.org/whl/cu126,
+# TORCH_INDEX= for pip's.
 
 PYTHON ?= python3
 VENV ?= .venv
 PROFILE ?= quick
 SEEDS ?= 0-9
 TIME_FACTOR ?= 1
-LAB ?= notebooks/00_start_here.ipynb
+TORCH_CPU ?= https://download.pytorch.org/whl/cpu
 
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-       $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+ifeq ($(origin TORCH_INDEX),undefined)
+INDEX := $$($(BIN)/python tools/torch_index.py $(TORCH_CPU))
+else
+INDEX := $(TORCH_INDEX)
+endif
 
 # Two threads on two busy cores can be 20 times slower than one.
 export OMP_NUM_THREADS ?= 1
@@ -44,7 +48,7 @@ test: $(VENV)/ready-test
 	@$(BIN)/python -m pytest --numprocesses $(or $(JOBS),2) --dist loadscope --no-loadscope-reorder $(ARGS)
 
 lab: $(VENV)/ready
-	@$(BIN)/python -m jupyterlab $(LAB)
+	@$(BIN)/python tools/lab.py $(if $(FRESH),--fresh $(FRESH)) $(ARGS)
 
 regenerate: $(VENV)/ready
 	@$(BIN)/python tools/regenerate.py $(if $(ONLY),--only $(ONLY))
@@ -57,8 +61,9 @@ lint: $(VENV)/ready-test
 
 constraints: $(VENV)/ready-test
 	$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --extra test --extra binder \
-	    $(if $(UPGRADE),--upgrade-package $(UPGRADE)) --no-annotate --custom-compile-command "make constraints" \
+	    $(if $(UPGRADE),$(if $(filter all,$(UPGRADE)),--upgrade,--upgrade-package $(UPGRADE))) --no-annotate --custom-compile-command "make constraints" \
 	    --output-file constraints.txt pyproject.toml
+	@$(MAKE) --no-print-directory $(VENV)/ready-test
 	$(BIN)/python tools/binder_environment.py
 
 clean:
@@ -69,7 +74,7 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	    "or say where it is: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@test -x $(BIN)/python || { $(PYTHON) tools/prerequisites.py && $(PYTHON) -m venv $(VENV); }
 	@echo "Installing the course into $(VENV) (a few minutes the first time)"
-	@$(PIP) --editable .
+	@index="$(INDEX)" && $(PIP) $${index:+--extra-index-url "$$index"} --editable .
 	@touch $@
 
 $(VENV)/ready-test: $(VENV)/ready

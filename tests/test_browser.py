@@ -58,9 +58,12 @@ pytestmark = pytest.mark.slow
 
 def chromium() -> str | None:
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
-    mac = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
+    places = (
+        "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+        "C:/Program Files/Google/Chrome/Application/chrome.exe",
+    )
     found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-    return found or (str(mac) if mac.exists() else None)
+    return found or next(filter(os.path.exists, places), None)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +81,7 @@ def browser_page() -> Iterator[Page]:
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Serves the lessons, without outputs or the user's settings, in JupyterLab; yields the address of lesson {}."""
+    """Serves what `make lab` serves, without outputs or the user's settings; yields the address of the reader's {}."""
     root = tmp_path_factory.mktemp("lab")
     (root / "notebooks").mkdir()
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
@@ -87,6 +90,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None  # so that what is seen was made here
         nbformat.write(lesson, root / "notebooks" / path.name)
+    shutil.copy(ROOT / "README.md", root)
     for name, values in SETTINGS.items():
         path = root / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,13 +107,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         port = free.getsockname()[1]
     token = secrets.token_hex(16)
     command = [
-        *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}"),
-        *(
-            "--ServerApp.port_retries=0",
-            f"--IdentityProvider.token={token}",
-            f"--ServerApp.root_dir={root / 'notebooks'}",
-        ),
-        "--LabApp.expose_app_in_browser=True",
+        *(sys.executable, str(ROOT / "tools" / "lab.py"), f"--root={root}"),
+        *("--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0"),
+        *(f"--IdentityProvider.token={token}", "--LabApp.expose_app_in_browser=True"),
     ]
     address = f"http://127.0.0.1:{port}"
     with (root / "lab.log").open("w", encoding="utf-8") as log:
@@ -123,7 +123,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                     break
                 except OSError:
                     time.sleep(0.1)
-            yield f"{address}/lab/tree/{{}}?reset&token={token}"
+            yield f"{address}/lab/tree/my/{{}}?reset&token={token}"
         finally:
             server.terminate()
             try:
@@ -131,6 +131,13 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             except subprocess.TimeoutExpired:
                 server.kill()
                 server.wait()
+
+
+def test_the_footer_leads_to_the_course(browser_page: Page, lab: str) -> None:
+    """Below a lesson in the reader's folder: the link to the README, which lies one folder up."""
+    browser_page.goto(lab.format(LESSONS[0].name))
+    browser_page.get_by_role("link", name="Course", exact=True).last.click(timeout=90_000)
+    browser_page.locator(".lm-TabBar-tab[title*='README.md']").first.wait_for(timeout=30_000)
 
 
 def pictures(path: Path) -> int:
