@@ -51,6 +51,6 @@ def choose(index: str = CPU, patience: float = PATIENCE) -> tuple[str, str]:
 
 
 if __name__ == "__main__":
-    chosen, why = choose(*sys.argv[1:])
+    chosen, why = choose(sys.argv[1] if len(sys.argv) > 1 else CPU)
     print(chosen)
     print(f"{why}. To choose another: TORCH_INDEX=URL, or TORCH_INDEX= for pip's", file=sys.stderr)
