@@ -421,7 +421,6 @@ class ConvChild(nn.Module):
                 i, j = d.row
                 skips[i] += [j] * token
             else:
-                checks.whole(1, **{d.name: d.options[token]})
                 attributes[d.row[0]][d.kind] = int(d.options[token])
         if not space.skips:
             skips = [[i - 1] if i else [] for i in range(space.layers)]

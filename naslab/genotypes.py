@@ -3,19 +3,21 @@
     space, tokens = read_darts(DARTS_V2)
     write_darts(space, tokens) == DARTS_V2
 
-Reading takes the space from the text's length and never evaluates anything. Bad text is a `ValueError` that points
+Reading takes the space from the text, which it never evaluates. Bad text is a `ValueError` that points
 at the place: a character, counted from 0, where the form is broken; a cell and node, such as `normal.2.0.input`,
 where the form is right and the architecture is not. White space between numbers, names and signs has no meaning.
 """
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from naslab.spaces import (
     CellSpace,
     MacroSpace,
+    Nodes,
     Pairs,
     Space,
     Tokens,
@@ -25,6 +27,7 @@ from naslab.spaces import (
     enas_micro,
     enas_rnn,
     nas_bench_201,
+    nasnet,
 )
 
 T = TypeVar("T")
@@ -73,11 +76,20 @@ class _Reader:
 
 
 def _numbers(text: str) -> list[int]:
-    """Numbers with white space between them."""
+    """Numbers with white space or commas between them, in brackets or not: as typed, or as Python or NumPy prints."""
     reader = _Reader(text)
     found: list[int] = []
+    depth = 0
     while reader.maybe(r"\Z") is None:
-        found.append(int(reader.take(r"[0-9]{1,9}(?!\S)", "a number")))
+        if reader.maybe(r"\["):
+            depth += 1
+        elif depth and reader.maybe(r"\],?"):
+            depth -= 1
+        else:
+            found.append(int(reader.take(r"[0-9]{1,9}(?![^\s,\]])", "a number")))
+            reader.maybe(",")
+    if depth:
+        reader.take(r"\]", "']'")
     return found
 
 
@@ -88,77 +100,155 @@ def _require(space: object, *published: Space) -> None:
 
 # DARTS: Genotype(normal=[('op', input), ...], normal_concat=[...], ...), Genotype(recurrent=[...], concat=...)
 
+_NAME = r"[^'\"\\]*"  # of an op, between quotes
 
-def read_darts(text: str) -> tuple[CellSpace, Tokens]:
-    """A genotype as the DARTS authors' code prints it, of `darts_conv(n)` or `darts_rnn(n)`.
 
-    The concatenated states, a list or a range, must be all nodes of the cell: the spaces have no other cells.
+def _concat(cell: str) -> str:
+    return "concat" if cell == "recurrent" else f"{cell}_concat"
+
+
+def read_darts(text: str, space: CellSpace | None = None) -> tuple[CellSpace, Tokens]:
+    """A genotype as the DARTS authors' code prints it, alone or after `name =` as in a file or a log.
+
+    The pairs of a node may stand in a list of their own. Without a `space`, normal and reduction cells are those of
+    `darts_conv(n)`, a recurrent cell that of `darts_rnn(n)`. Where the concatenated states, a list or a range, leave
+    out exactly the nodes that others read, the space is `nasnet(n)` or `enas_rnn(n)`. Other concatenations belong to no
+    space. A space of one's own, with its own ops and cells, is given: the text does not say which ops it has.
     """
     reader = _Reader(text)
-
-    def pair() -> tuple[int, str]:
-        reader.take(r"\(", "'('")
-        op = reader.take(r"'[^'\\]*'|\"[^\"\\]*\"", "the name of an op in quotes")[1:-1]
-        reader.take(",", "','")
-        source = reader.number()
-        reader.take(r"\)", "')'")
-        return source, op
-
-    def states() -> list[int] | range:
-        if reader.maybe(r"range\b") is None:
-            return reader.listed(reader.number)
-        reader.take(r"\(", "'('")
-        start = reader.number()
-        reader.take(",", "','")
-        stop = reader.number()
-        reader.take(r"\)", "')'")
-        return range(start, stop)
-
-    def cell(name: str, concat: str, like: CellSpace) -> tuple[tuple[tuple[int, str], ...], ...]:
-        reader.take(rf"{name}\s*=", f"'{name}='")
-        begins, k = reader.at, like.fan_in or 1
-        flat = reader.listed(pair)
-        if not flat or len(flat) % k:
-            raise ValueError(f"character {begins}: {name} has {len(flat)} pairs, expected {k} for each node")
-        reader.take(",", "','")
-        reader.take(rf"{concat}\s*=", f"'{concat}='")
-        begins, found = reader.at, states()
-        expected = range(like.inputs, like.inputs + len(flat) // k)
-        if len(found) != len(expected) or list(found) != list(expected):
-            raise ValueError(f"character {begins}: {concat} is {found}, expected all nodes: {list(expected)}")
-        return tuple(tuple(flat[i : i + k]) for i in range(0, len(flat), k))
-
+    reader.maybe(r"[^()\[\]'\"]*=\s*(?=Genotype\b)")
     reader.take(r"Genotype\b", "'Genotype'")
     reader.take(r"\(", "'('")
-    cells: Pairs = {}
-    if reader.maybe(r"(?=recurrent\b)") is not None:
-        cells["recurrent"] = cell("recurrent", "concat", darts_rnn())
-        space = darts_rnn(len(cells["recurrent"]))
-    else:
-        cells["normal"] = cell("normal", "normal_concat", darts_conv())
-        reader.take(",", "','")
-        begins = reader.at
-        cells["reduce"] = cell("reduce", "reduce_concat", darts_conv())
-        counts = [len(nodes) for nodes in cells.values()]
-        if counts[0] != counts[1]:
-            raise ValueError(f"character {begins}: reduce has {counts[1]} nodes, normal has {counts[0]}")
-        space = darts_conv(counts[0])
-    reader.maybe(",")
+    cells: dict[str, _Cell] = {}
+    while not cells or reader.maybe(",") is not None:
+        if cells and reader.maybe(r"(?=\))") is not None:
+            break
+        name = reader.take(r"\w+", "the name of a cell")
+        if name in cells:
+            raise ValueError(f"text: got the cell {name} twice")
+        cells[name] = _Cell(reader, name)
     reader.take(r"\)", "')'")
     reader.end()
-    return space, space.tokens(cells)
+
+    if not isinstance(space, CellSpace | None):
+        raise ValueError(f"space: got {space!r}, expected a CellSpace or None")
+    given, space = space is not None, space or _published(cells)
+    if tuple(cells) != space.cells:
+        raise ValueError(f"text: got the cells {tuple(cells)}, expected {space.cells}")
+    pairs: Pairs = {name: cell.nodes(space) for name, cell in cells.items()}
+    for name, cell in cells.items():
+        leaving = space.leaving(pairs[name])
+        if not cell.ends_in(leaving):
+            loose = replace(space, output="loose").leaving(pairs[name])
+            expected = f"the states that leave a cell of the space, {[*leaving]}"
+            if not given:
+                expected = f"all nodes, {[*leaving]}, or those that no node reads, {[*loose]}"
+            raise ValueError(f"character {cell.concat_at}: {_concat(name)} is {cell.concat}, expected {expected}")
+    return space, space.tokens(pairs)
+
+
+class _Cell:
+    """One cell of a genotype, read from behind its name: its pairs, and the states that are concatenated."""
+
+    def __init__(self, reader: _Reader, name: str) -> None:
+        self.reader, self.name = reader, name
+        reader.take("=", "'='")
+        self.at = reader.at
+        self.nested = reader.maybe(r"(?=\[\s*\[)") is not None
+        self.lists: list[list[tuple[int, str]]]  # one for each node if nested, else one of all pairs
+        self.lists = reader.listed(self._pairs) if self.nested else [self._pairs()]
+        reader.take(",", "','")
+        reader.take(rf"{_concat(name)}\s*=", f"'{_concat(name)}='")
+        self.concat_at = reader.at
+        self.concat = self._states()
+
+    def _pairs(self) -> list[tuple[int, str]]:
+        return self.reader.listed(self._pair)
+
+    def _pair(self) -> tuple[int, str]:
+        self.reader.take(r"\(", "'('")
+        op = self.reader.take(rf"'{_NAME}'|\"{_NAME}\"", "the name of an op in quotes")[1:-1]
+        self.reader.take(",", "','")
+        source = self.reader.number()
+        self.reader.take(r"\)", "')'")
+        return source, op
+
+    def _states(self) -> list[int] | range:
+        if self.reader.maybe(r"range\b") is None:
+            return self.reader.listed(self.reader.number)
+        self.reader.take(r"\(", "'('")
+        start = self.reader.number()
+        self.reader.take(",", "','")
+        stop = self.reader.number()
+        self.reader.take(r"\)", "')'")
+        return range(start, stop)
+
+    def count(self, fan_in: int) -> int:
+        """How many nodes there are, if each has so many pairs."""
+        if self.nested:
+            return len(self.lists)
+        nodes, rest = divmod(len(self.lists[0]), fan_in)
+        if rest or not nodes:
+            raise ValueError(
+                f"character {self.at}: {self.name} has {len(self.lists[0])} pairs, expected {fan_in} for each node"
+            )
+        return nodes
+
+    def nodes(self, space: CellSpace) -> Nodes:
+        """The pairs by node."""
+        if self.nested:
+            return tuple(map(tuple, self.lists))
+        sizes = [space.fan_in or target for target in range(space.inputs, space.inputs + space.nodes)]
+        if len(self.lists[0]) != sum(sizes):
+            raise ValueError(
+                f"character {self.at}: {self.name} has {len(self.lists[0])} pairs, the space has {sum(sizes)}"
+            )
+        flat = iter(self.lists[0])
+        return tuple(tuple(next(flat) for _ in range(size)) for size in sizes)
+
+    def ends_in(self, states: Sequence[int]) -> bool:
+        return len(self.concat) == len(states) and list(self.concat) == list(states)
+
+
+def _published(cells: dict[str, _Cell]) -> CellSpace:
+    """The space of the DARTS authors, or the one of loose ends if the cells are of that and not of the former."""
+    if tuple(cells) not in (("normal", "reduce"), ("recurrent",)):
+        raise ValueError(f"text: got the cells {tuple(cells)}, expected ('normal', 'reduce') or ('recurrent',)")
+    fan_in = len(cells)
+    (nodes, *others) = [cell.count(fan_in) for cell in cells.values()]
+    if others not in ([], [nodes]):
+        raise ValueError(f"character {cells['reduce'].at}: reduce has {others[0]} nodes, normal has {nodes}")
+    darts, loose = (darts_conv(nodes), nasnet(nodes)) if fan_in == 2 else (darts_rnn(nodes), enas_rnn(nodes))
+
+    def fits(space: CellSpace) -> bool:
+        return all(
+            cell.ends_in(space.leaving(cell.nodes(space)))
+            and all(op in space.choices for node in cell.nodes(space) for _, op in node)
+            for cell in cells.values()
+        )
+
+    return loose if not fits(darts) and fits(loose) else darts
 
 
 def write_darts(space: CellSpace, tokens: Tokens) -> str:
-    """The genotype as published: pairs in the string's order, convolutional states as a list, recurrent as a range."""
-    nodes = getattr(space, "nodes", 4)
-    _require(space, darts_conv(nodes), darts_rnn(nodes))
-    states = range(space.inputs, space.inputs + nodes)
+    """The genotype as published: pairs in the string's order, convolutional states as a list, recurrent as a range.
+
+    Writes every `CellSpace` whose names the form can hold; `read_darts(text, space)` reads it back.
+    """
+    if not isinstance(space, CellSpace):
+        raise ValueError(f"space: got {space!r}, expected a CellSpace")
+    for cell in space.cells:
+        if not re.fullmatch(r"\w+", cell):
+            raise ValueError(f"cells: got {cell!r}, the form has names of letters, digits and _")
+    for op in space.ops:
+        if not re.fullmatch(_NAME, op) or not op.isprintable():
+            raise ValueError(f"ops: got {op!r}, the form has printable names without quotes and backslashes")
     fields = []
     for cell, chosen in space.pairs(tokens).items():
         flat = [(op, source) for node in chosen for source, op in node]
-        concat = f"concat={states}" if cell == "recurrent" else f"{cell}_concat={[*states]}"
-        fields.append(f"{cell}={flat}, {concat}")
+        states = space.leaving(chosen)
+        whole = cell == "recurrent" and space.output == "all"
+        fields.append(f"{cell}={flat}, {_concat(cell)}={range(states[0], states[-1] + 1) if whole else [*states]}")
     return f"Genotype({', '.join(fields)})"
 
 
@@ -240,9 +330,13 @@ def write_enas_rnn(space: CellSpace, tokens: Tokens, older: bool = False) -> str
 
 
 def read_nas_bench_201(text: str) -> tuple[CellSpace, Tokens]:
-    """The cell string of NAS-Bench-201 (Dong & Yang 2020): node by node, for each earlier state, op~state."""
+    """The cell string of NAS-Bench-201 (Dong & Yang 2020): node by node, for each earlier state, op~state.
+
+    Also as the authors' code prints it: `Structure(4 nodes with |op~0|+...)`.
+    """
     space = nas_bench_201()
     reader = _Reader(text)
+    printed = reader.maybe(r"\w+\s*\(\s*4\s+nodes\s+with\b") is not None
     nodes = []
     for target in range(1, 1 + space.nodes):
         if target > 1:
@@ -255,6 +349,8 @@ def read_nas_bench_201(text: str) -> tuple[CellSpace, Tokens]:
             reader.take(rf"{source}\b", f"input {source}")
             reader.take(r"\|", "'|'")
         nodes.append(tuple(node))
+    if printed:
+        reader.take(r"\)", "')'")
     reader.end()
     return space, space.tokens({"cell": tuple(nodes)})
 
@@ -343,6 +439,22 @@ DARTS_V1_RNN = (
 DARTS_V2_RNN = (
     "Genotype(recurrent=[('sigmoid', 0), ('relu', 1), ('relu', 1), ('identity', 1), ('tanh', 2), ('sigmoid', 5), "
     "('tanh', 3), ('relu', 5)], concat=range(1, 9))"
+)
+
+# Zoph et al. 2018 and Real et al. 2019, as the DARTS authors' code compares with them.
+NASNET = (
+    "Genotype(normal=[('sep_conv_5x5', 1), ('sep_conv_3x3', 0), ('sep_conv_5x5', 0), ('sep_conv_3x3', 0), "
+    "('avg_pool_3x3', 1), ('skip_connect', 0), ('avg_pool_3x3', 0), ('avg_pool_3x3', 0), ('sep_conv_3x3', 1), "
+    "('skip_connect', 1)], normal_concat=[2, 3, 4, 5, 6], reduce=[('sep_conv_5x5', 1), ('sep_conv_7x7', 0), "
+    "('max_pool_3x3', 1), ('sep_conv_7x7', 0), ('avg_pool_3x3', 1), ('sep_conv_5x5', 0), ('skip_connect', 3), "
+    "('avg_pool_3x3', 2), ('sep_conv_3x3', 2), ('max_pool_3x3', 1)], reduce_concat=[4, 5, 6])"
+)
+AMOEBANET = (
+    "Genotype(normal=[('avg_pool_3x3', 0), ('max_pool_3x3', 1), ('sep_conv_3x3', 0), ('sep_conv_5x5', 2), "
+    "('sep_conv_3x3', 0), ('avg_pool_3x3', 3), ('sep_conv_3x3', 1), ('skip_connect', 1), ('skip_connect', 0), "
+    "('avg_pool_3x3', 1)], normal_concat=[4, 5, 6], reduce=[('avg_pool_3x3', 0), ('sep_conv_3x3', 1), "
+    "('max_pool_3x3', 0), ('sep_conv_7x7', 2), ('sep_conv_7x7', 0), ('avg_pool_3x3', 1), ('max_pool_3x3', 0), "
+    "('max_pool_3x3', 1), ('conv_7x1_1x7', 0), ('sep_conv_3x3', 5)], reduce_concat=[3, 4, 6])"
 )
 
 # Pham et al. 2018, sections 3.1 and 3.2. The micro cells and the 24 layers that the authors retrain on CIFAR-10, from

@@ -3,8 +3,9 @@
 Every convolution is ReLU, convolution, batch norm, in this order and without bias; every op keeps the number of
 channels and pads, so that a map of H pixels leaves as one of ceil(H / stride).
 
-Sources: Liu et al. 2019, section 3.1.1 and the authors' code (DARTS ops); Pham et al. 2018, section 2.4 (`conv_3x3`,
-`conv_5x5`); Dong & Yang 2020, section 2.1 (`nor_conv_*`); Zoph & Le 2017, section 3.4 (recurrent cells).
+Sources: Liu et al. 2019, section 3.1.1 and the authors' code (DARTS ops); Pham et al. 2018, Designing
+Convolutional Networks (`conv_3x3`, `conv_5x5`); Dong & Yang 2020, section 2.1 (`nor_conv_*`); Zoph et al. 2018
+(`sep_conv_7x7`, `conv_7x1_1x7`); Zoph & Le 2017, section 3.4 (recurrent cells).
 """
 
 from collections.abc import Callable
@@ -89,6 +90,17 @@ def separable(channels: int, kernel: int, stride: int, affine: bool) -> nn.Modul
     )
 
 
+def rows_then_columns(channels: int, kernel: int, stride: int, affine: bool) -> nn.Module:
+    """A convolution along the rows, then one along the columns (NASNet)."""
+    half = kernel // 2
+    return nn.Sequential(
+        nn.ReLU(),
+        nn.Conv2d(channels, channels, (1, kernel), (1, stride), (0, half), bias=False),
+        nn.Conv2d(channels, channels, (kernel, 1), (stride, 1), (half, 0), bias=False),
+        nn.BatchNorm2d(channels, affine=affine),
+    )
+
+
 def skip(channels: int, stride: int, affine: bool) -> nn.Module:
     return nn.Identity() if stride == 1 else FactorizedReduction(channels, channels, affine)
 
@@ -101,12 +113,14 @@ CONV_OPS: dict[str, Callable[..., nn.Module]] = {
     "skip_connect": lambda channels, stride, affine=True: skip(channels, stride, affine),
     "sep_conv_3x3": lambda channels, stride, affine=True: separable(channels, 3, stride, affine),
     "sep_conv_5x5": lambda channels, stride, affine=True: separable(channels, 5, stride, affine),
+    "sep_conv_7x7": lambda channels, stride, affine=True: separable(channels, 7, stride, affine),
     "dil_conv_3x3": lambda channels, stride, affine=True: DepthwiseBN(channels, 3, stride, 2, affine),
     "dil_conv_5x5": lambda channels, stride, affine=True: DepthwiseBN(channels, 5, stride, 2, affine),
     "conv_3x3": lambda channels, stride, affine=True: ReLUConvBN(channels, channels, 3, stride, affine),
     "conv_5x5": lambda channels, stride, affine=True: ReLUConvBN(channels, channels, 5, stride, affine),
     "nor_conv_1x1": lambda channels, stride, affine=True: ReLUConvBN(channels, channels, 1, stride, affine),
     "nor_conv_3x3": lambda channels, stride, affine=True: ReLUConvBN(channels, channels, 3, stride, affine),
+    "conv_7x1_1x7": lambda channels, stride, affine=True: rows_then_columns(channels, 7, stride, affine),
 }
 
 

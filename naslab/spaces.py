@@ -6,13 +6,14 @@ of every table is a choice, so `softmax(-1)` relaxes any space:
 
     tokens --space.one_hot--> weights --space.discretise--> tokens
 
-Sources: Zoph & Le 2017, sections 3.1, 3.3, 3.4 (`ConvSpace`, `TreeSpace`); Pham et al. 2018, sections 2.1, 2.4, 2.5
-(`MacroSpace`, `CellSpace`); Liu et al. 2019, section 2 (`CellSpace`); Dong & Yang 2020 (NAS-Bench-201).
+Sources: Zoph & Le 2017, sections 3.1, 3.3, 3.4 (`ConvSpace`, `TreeSpace`); Pham et al. 2018, sections "Designing
+Convolutional Networks" (`MacroSpace`), "Designing Convolutional Cells" and "Designing Recurrent Cells" (`CellSpace`);
+Liu et al. 2019, section 2 (`CellSpace`); Dong & Yang 2020 (NAS-Bench-201).
 """
 
 import math
 import operator
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, Protocol
@@ -26,6 +27,7 @@ Tokens = tuple[int, ...]
 Weights = dict[str, Tensor]
 
 NONE = "none"  # the op that is no connection (DARTS calls it zero)
+ROUNDING = 0.01  # by how much a sum of weights may be wrong, relatively: in bfloat16 it is up to about 0.004
 
 
 @dataclass(frozen=True)
@@ -79,55 +81,83 @@ class Space(Protocol):
         """The corner that the tokens name, as tables; `like` passes on dtype and device."""
 
     def discretise(self, weights: Weights) -> Tokens:
-        """The corner nearest to the weights, canonical."""
+        """The corner nearest to the weights, canonical. Weights are not alpha: `ValueError` without the softmax."""
 
 
-def allowed(decision: Decision, tokens: Sequence[int]) -> tuple[int, ...]:
-    """The tokens that `decision` may take after the earlier `tokens`."""
-    taken = {tokens[p] for p in decision.differs_from}
-    return tuple(t for t in range(len(decision.options)) if t not in taken)
+def allowed(decision: Decision, tokens: Sequence[int]) -> Sequence[int]:
+    """The tokens that `decision` may take after the earlier `tokens`, in order."""
+    if not isinstance(decision, Decision):
+        raise ValueError(f"decision: got {decision!r}, expected a Decision")
+    every = range(len(decision.options))
+    if not decision.differs_from:
+        return every
+    try:
+        taken = {tokens[p] for p in decision.differs_from}
+    except (TypeError, LookupError):
+        raise ValueError(f"tokens: got {tokens!r}, expected the tokens before {decision.name}") from None
+    return tuple(t for t in every if t not in taken)
 
 
-def all_strings(space: Space, prefix: Tokens = ()) -> Iterator[Tokens]:
+def all_strings(space: Space) -> Iterator[Tokens]:
     """Every valid string of a space, in lexicographic order. For small spaces: there are `space.strings` of them."""
-    if len(prefix) == len(space.decisions):
-        yield prefix
-        return
-    for token in allowed(space.decisions[len(prefix)], prefix):
-        yield from all_strings(space, (*prefix, token))
+    decisions = getattr(space, "decisions", None)
+    if not isinstance(decisions, tuple):
+        raise ValueError(f"space: got {space!r}, expected a space")
+
+    def longer(prefix: Tokens) -> Iterator[Tokens]:
+        if len(prefix) == len(decisions):
+            yield prefix
+            return
+        for token in allowed(decisions[len(prefix)], prefix):
+            yield from longer((*prefix, token))
+
+    return longer(())
 
 
 # What the spaces have in common is written once, as functions of a space, and bound as methods in each class.
 
 
 def _check(space: Space, tokens: Iterable[int]) -> Tokens:
-    """The tokens as a tuple of ints. Raises `ValueError` with the decision's name, what it got and what it allows."""
+    """The tokens as a tuple of ints. Raises `ValueError` with the decision's name, what it got and what it allows.
+
+    What counts as an int, such as NumPy's, becomes one.
+    """
     try:
-        items = tuple(tokens)
-    except TypeError:
-        raise ValueError(f"tokens: got {tokens!r}, expected a sequence of ints") from None
+        items = None if isinstance(tokens, set | frozenset | dict) else tuple(tokens)
+    except (TypeError, RuntimeError):
+        items = None
+    if items is None:
+        raise ValueError(f"tokens: got {tokens!r}, expected a sequence of ints")
     if len(items) != len(space.decisions):
         raise ValueError(f"tokens: got {len(items)}, the space has {len(space.decisions)} decisions")
     checked: list[int] = []
     for decision, item in zip(space.decisions, items, strict=True):
         try:
-            token = operator.index(item)
-        except TypeError:
+            token = int(operator.index(item))
+        except (TypeError, ValueError, RuntimeError):
             raise ValueError(f"{decision.name}: token {item!r} is not an int") from None
-        if token not in allowed(decision, checked):
+        if not 0 <= token < len(decision.options):
             raise ValueError(f"{decision.name}: token {token} is outside {_short(allowed(decision, checked))}")
+        for p in decision.differs_from:
+            if checked[p] == token:
+                free = _short(allowed(decision, checked))
+                raise ValueError(
+                    f"{decision.name}: token {token} is taken by {space.decisions[p].name}, expected one of {free}"
+                )
         checked.append(token)
     return tuple(checked)
 
 
-def _short(values: tuple[int, ...]) -> str:
-    if len(values) > 8 and values == tuple(range(values[0], values[-1] + 1)):
+def _short(values: Sequence[int]) -> str:
+    if len(values) > 8 and values[-1] - values[0] == len(values) - 1:
         return f"{values[0]}..{values[-1]}"
-    return str(values)
+    return str(tuple(values))
 
 
 def _sample(space: Space, generator: torch.Generator) -> Tokens:
     """A uniformly random valid string. The generator lives on the CPU."""
+    if not isinstance(generator, torch.Generator) or generator.device.type != "cpu":
+        raise ValueError(f"generator: got {generator!r}, expected a torch.Generator on the CPU")
     tokens: Tokens = ()
     for decision in space.decisions:
         choices = allowed(decision, tokens)
@@ -145,13 +175,26 @@ def _one_hot(space: Space, tokens: Iterable[int], **like) -> Weights:
     weights = {table: torch.zeros(shape) for table, shape in space.tables.items()}
     for decision, token in zip(space.decisions, space.check(tokens), strict=True):
         weights[decision.kind][(*decision.row, token)] = 1.0
-    return {table: w.to(**like) for table, w in weights.items()}
+    return _converted(weights, like)
+
+
+def _converted(weights: Weights, like: dict) -> Weights:
+    """The tables with the dtype, of floats, and the device that `like` names."""
+    try:
+        found = {table: w.to(**like) for table, w in weights.items()}
+    except (TypeError, RuntimeError):
+        found = {}
+    if not like.keys() <= {"dtype", "device"} or not all(w.is_floating_point() for w in found.values()) or not found:
+        raise ValueError(f"like: got {like}, expected a dtype of floats, a device or both")
+    return found
 
 
 def _discretise(space: Space, weights: Weights) -> Tokens:
     """The nearest corner: the largest weight of every row; the first of equals."""
-    _check_weights(space, weights)
-    return tuple(int(weights[d.kind][d.row].argmax()) for d in space.decisions)
+    point = _check_weights(space, weights)
+    for d in space.decisions:
+        _check_sum(d.kind, point[d.kind][d.row], 1, d.name)
+    return tuple(int(point[d.kind][d.row].argmax()) for d in space.decisions)
 
 
 def check_tables(space: Space, weights: Weights) -> None:
@@ -161,21 +204,57 @@ def check_tables(space: Space, weights: Weights) -> None:
         raise ValueError(f"weights: got {names}, expected a dict of the tables {list(space.tables)}")
     for table, shape in space.tables.items():
         w = weights[table]
-        if not isinstance(w, Tensor) or not w.is_floating_point() or tuple(w.shape) != shape:
-            got = f"{w.dtype} of {tuple(w.shape)}" if isinstance(w, Tensor) else type(w).__name__
-            raise ValueError(f"weights: {table} is {got}, expected floats of {shape}")
+        if not isinstance(w, Tensor) or w.is_nested or w.layout != torch.strided:
+            got = f"a tensor of layout {w.layout}" if isinstance(w, Tensor) else type(w).__name__
+            raise ValueError(f"weights: {table} is {got}, expected a dense tensor of floats of {shape}")
+        if not w.is_floating_point() or tuple(w.shape) != shape:
+            raise ValueError(f"weights: {table} is {w.dtype} of {tuple(w.shape)}, expected floats of {shape}")
 
 
-def _check_weights(space: Space, weights: Weights) -> None:
+def _check_weights(space: Space, weights: Weights, largest: int = 1) -> Weights:
+    """The tables in float64 on the CPU, if they are finite, not negative, and no row adds up to more than `largest`.
+
+    So are the softmax of any alpha, every corner, and all between them; alpha itself is not.
+    """
     check_tables(space, weights)
+    point: Weights = {}
     for table, w in weights.items():
-        if w.is_meta or not w.isfinite().all():
+        if w.is_meta or not (w := w.detach().cpu().double()).isfinite().all():
             raise ValueError(f"weights: {table} has entries that are not finite numbers")
+        if w.min() < 0 or w.sum(-1).max() > largest * (1 + ROUNDING):
+            got = f"an entry of {w.min():.4g}" if w.min() < 0 else f"a row that adds up to {w.sum(-1).max():.4g}"
+            expected = f"no negative numbers and at most {largest} in a row"
+            raise ValueError(f"weights: {table} has {got}, expected {expected}; take alpha.softmax(-1) first")
+        point[table] = w
+    return point
 
 
-def _check_options(name: str, options: tuple) -> None:
-    if not isinstance(options, tuple) or not options or len(set(options)) != len(options):
-        raise ValueError(f"{name}: got {options!r}, expected a tuple of one or more different options")
+def _check_sum(table: str, rows: Tensor, least: int, name: str) -> None:
+    """The weights that one decision, or one node, chooses from leave it a choice."""
+    if rows.sum() < least * (1 - ROUNDING):
+        got = f"weights for {name} that add up to {rows.sum():.4g}"
+        raise ValueError(f"weights: {table} has {got}, expected at least {least}; take alpha.softmax(-1) first")
+
+
+def _is_name(option: object) -> bool:
+    return isinstance(option, str)
+
+
+def _is_size(option: object) -> bool:
+    return isinstance(option, int) and not isinstance(option, bool) and option >= 1
+
+
+def _check_options(name: str, options: object, fits: Callable[[object], bool] = _is_name) -> None:
+    """A tuple of one or more different strings, or sizes."""
+    if not isinstance(options, tuple) or not all(map(fits, options)) or not 0 < len(set(options)) == len(options):
+        what = "strings" if fits is _is_name else "ints of at least 1"
+        raise ValueError(f"{name}: got {options!r}, expected a tuple of one or more different {what}")
+
+
+def _check_flags(**values: object) -> None:
+    for name, got in values.items():
+        if not isinstance(got, bool):
+            raise ValueError(f"{name}: got {got!r}, expected True or False")
 
 
 def _skip_bits(layer: int, anchors: Sequence[int]) -> list[Decision]:
@@ -201,8 +280,9 @@ class ConvSpace:
 
     def __post_init__(self) -> None:
         checks.whole(1, layers=self.layers)
+        _check_flags(skips=self.skips)
         for name, options in self.attributes.items():
-            _check_options(name, options)
+            _check_options(name, options, _is_size)
 
     @property
     def attributes(self) -> dict[str, tuple[int, ...]]:
@@ -292,7 +372,7 @@ class TreeSpace:
 
 @dataclass(frozen=True)
 class MacroSpace:
-    """Whole convolutional networks from a few ops (Pham et al. 2018, section 2.4).
+    """Whole convolutional networks from a few ops (Pham et al. 2018, Designing Convolutional Networks).
 
     Per layer: an op, then a skip bit for every earlier layer. K^L 2^(L(L-1)/2) strings. Tables `op` of (L, K) and
     `skip` of (L, L, 2), whose entry [i, j, 1] is the weight of "layer i also reads layer j".
@@ -342,10 +422,10 @@ class CellSpace:
     """Cells, repeated to a network: ENAS micro and recurrent, DARTS convolutional and recurrent, NAS-Bench-201.
 
     A cell is a small graph. States 0 to inputs - 1 are its inputs; every further state, a node, adds up what
-    its incoming edges carry. With `fan_in` = k a node takes k pairs (input, op) (Pham et al. 2018, section 2.5; Liu
-    et al. 2019, section 2.4), from different states if `distinct`; with `fan_in=None` every edge carries an op
-    (NAS-Bench-201). The op "none" can be chosen only in the latter case: a node that picks its inputs has no
-    use for it, yet it keeps its column in the tables, where it takes part in the softmax.
+    its incoming edges carry. With `fan_in` = k a node takes k pairs (input, op) (Pham et al. 2018, Designing
+    Convolutional Cells; Liu et al. 2019, section 2.4), from different states if `distinct`; with `fan_in=None` every
+    edge carries an op (NAS-Bench-201). The op "none" can be chosen only in the latter case: a node that picks its
+    inputs has no use for it, yet it keeps its column in the tables, where it takes part in the softmax.
 
     One table of (edges, ops) per cell; edges are ordered by target, then source. `output` says which states leave the
     cell: "all" nodes, the "loose" ends that no other node reads, or the "last" node.
@@ -363,6 +443,7 @@ class CellSpace:
         checks.whole(1, nodes=self.nodes, inputs=self.inputs)
         _check_options("cells", self.cells)
         _check_options("ops", self.ops)
+        _check_flags(distinct=self.distinct)
         if self.output not in ("all", "loose", "last"):
             raise ValueError(f"output: got {self.output!r}, expected 'all', 'loose' or 'last'")
         if self.fan_in is not None:
@@ -460,14 +541,18 @@ class CellSpace:
         return self.check(flat)
 
     def leaving(self, nodes: Nodes) -> tuple[int, ...]:
-        """The states that make a cell's output. Loose ends are nodes that no node reads (Pham et al. 2018, 2.5).
+        """The states that make a cell's output, of a cell as `pairs` has it.
 
-        The authors' code also lets an input leave that no node reads; here inputs never do.
+        Loose ends are nodes that no node reads (Pham et al. 2018, Designing Convolutional Cells). The authors' code
+        also lets an input leave that no node reads; here inputs never do.
         """
         states = tuple(range(self.inputs, self.inputs + self.nodes))
         if self.output == "last":
             return states[-1:]
-        read = {source for node in nodes for source, op in node if op != NONE} if self.output == "loose" else set()
+        try:
+            read = {source for node in nodes for source, op in node if op != NONE} if self.output == "loose" else set()
+        except (TypeError, ValueError):
+            raise ValueError(f"nodes: got {nodes!r}, expected nodes of (source, op) pairs") from None
         return tuple(state for state in states if state not in read)
 
     def canonical(self, tokens: Iterable[int]) -> Tokens:
@@ -485,23 +570,25 @@ class CellSpace:
             for target, node in enumerate(nodes, start=self.inputs):
                 for source, op in node:
                     weights[cell][self.edges.index((source, target)), self.ops.index(op)] += 1.0
-        return {table: w.to(**like) for table, w in weights.items()}
+        return _converted(weights, like)
 
     def discretise(self, weights: Weights) -> Tokens:
         """The corner that keeps the strongest (input, op) pairs of every node, "none" left out; canonical.
 
         Liu et al. 2019, section 2.4. Without `distinct`, taking a pair lowers its weight by 1, so that a pair is
-        taken twice only where the table says 2.
+        taken twice only where the table says 2. Raises `ValueError` for what is neither the softmax of an alpha nor a
+        corner nor between them, such as alpha itself.
         """
-        _check_weights(self, weights)
+        point = _check_weights(self, weights, 1 if self.distinct else self.fan_in or 1)
         columns = [self.ops.index(op) for op in self.choices]
         found: Pairs = {}
         for cell in self.cells:
-            table = weights[cell].detach().cpu()[:, columns].clone()  # (edges, choices)
             nodes = []
             for target in range(self.inputs, self.inputs + self.nodes):
                 first = self.edges.index((0, target))
-                strength = table[first : first + target]  # (sources, choices)
+                rows = point[cell][first : first + target]  # (sources, ops)
+                _check_sum(cell, rows, min(self.fan_in or target, target), f"node {target}")
+                strength = rows[:, columns]  # (sources, choices), a copy
                 if self.fan_in is None:
                     nodes.append(tuple((s, self.choices[int(row.argmax())]) for s, row in enumerate(strength)))
                     continue
@@ -540,18 +627,28 @@ def darts_rnn(nodes: int = 8) -> CellSpace:
     return CellSpace(("recurrent",), nodes, inputs=1, ops=(NONE, "tanh", "relu", "sigmoid", "identity"), fan_in=1)
 
 
-def enas_micro(nodes: int = 5) -> CellSpace:
-    """ENAS micro cells: two pairs per node, which may be equal (Pham et al. 2018, section 2.5; B = nodes + 2).
+def nasnet(nodes: int = 5) -> CellSpace:
+    """Cells of the kind of NASNet and AmoebaNet, with the ops that the DARTS authors' code has for both.
 
-    Two pairs for each node make (5^(B-2) (B-1)!)^2 = 5.06e12 strings a cell. The paper counts (5 (B-2)!)^2 = 3.6e5: the
-    five lacks its exponent, and the factorial gives the first node one input to choose from where it has two.
+    Two pairs per node, which may be equal; loose ends leave (Zoph et al. 2018; Real et al. 2019).
+    """
+    ops = (*DARTS_OPS[1:], "sep_conv_7x7", "conv_7x1_1x7")
+    return CellSpace(("normal", "reduce"), nodes, inputs=2, ops=ops, fan_in=2, distinct=False, output="loose")
+
+
+def enas_micro(nodes: int = 5) -> CellSpace:
+    """ENAS micro cells: two pairs per node, which may be equal; B = nodes + 2.
+
+    Pham et al. 2018, Designing Convolutional Cells. Two pairs for each node make (5^(B-2) (B-1)!)^2 = 5.06e12 strings a
+    cell. The paper counts (5 (B-2)!)^2 = 3.6e5: the five lacks its exponent, and the factorial gives the first node one
+    input to choose from where it has two.
     """
     ops = ("sep_conv_3x3", "sep_conv_5x5", "avg_pool_3x3", "max_pool_3x3", "skip_connect")  # the strings' order
     return CellSpace(("normal", "reduce"), nodes, inputs=2, ops=ops, fan_in=2, distinct=False, output="loose")
 
 
 def enas_rnn(nodes: int = 12) -> CellSpace:
-    """ENAS recurrent cell (Pham et al. 2018, section 2.1); state 0 is made of x_t and h_(t-1).
+    """ENAS recurrent cell (Pham et al. 2018, Designing Recurrent Cells); state 0 is made of x_t and h_(t-1).
 
     4^N N! strings, the paper's count. Read literally, node 1 has no choice of input and the others read only
     nodes: 4^N (N - 1)!, the strings whose later nodes never point at state 0.

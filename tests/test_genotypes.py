@@ -1,6 +1,7 @@
 """Published texts round trip exactly; mutilated ones raise `ValueError` and nothing else."""
 
 import math
+import os
 import re
 
 import pytest
@@ -30,6 +31,8 @@ FORMS = {  # name -> read, write, a text
     "darts v2": (read_darts, write_darts, genotypes.DARTS_V2),
     "darts v1 rnn": (read_darts, write_darts, genotypes.DARTS_V1_RNN),
     "darts v2 rnn": (read_darts, write_darts, genotypes.DARTS_V2_RNN),
+    "nasnet": (read_darts, write_darts, genotypes.NASNET),
+    "amoebanet": (read_darts, write_darts, genotypes.AMOEBANET),
     "enas micro": (read_enas_micro, write_enas_micro, genotypes.ENAS_MICRO),
     "enas macro": (read_enas_macro, write_enas_macro, genotypes.ENAS_MACRO),
     "enas rnn": (read_enas_rnn, write_enas_rnn, genotypes.ENAS_RNN),
@@ -37,7 +40,7 @@ FORMS = {  # name -> read, write, a text
     "nas-bench-201": (read_nas_bench_201, write_nas_bench_201, BEST_201),
 }
 every_form = pytest.mark.parametrize(("read", "write", "text"), FORMS.values(), ids=FORMS.keys())
-FEW = settings(max_examples=60, deadline=None)
+FEW = settings(max_examples=int(os.environ.get("NASLAB_EXAMPLES", 60)), deadline=None)  # more for a long fuzz
 
 
 @every_form
@@ -89,6 +92,140 @@ def test_darts_concat_as_list_or_range():
     assert read_darts(lists) == read_darts(genotypes.DARTS_V2_RNN)
     loose = genotypes.DARTS_V2.replace("'", '"').replace("5])", "5,],)")
     assert read_darts(loose) == read_darts(genotypes.DARTS_V2)
+
+
+def test_a_genotype_in_a_log_or_a_file():
+    wanted = read_darts(V2)
+    for before in ("genotype = ", "DARTS_V2=", "03/27 08:52:01 AM genotype = ", "2026-01-02 03:04:05,678 - a = b =\n"):
+        assert read_darts(before + V2) == wanted
+    for before in ("genotype ", "x = f(", "import os; ", "= = 1 "):
+        with pytest.raises(ValueError, match="character 0: got"):
+            read_darts(before + V2)
+
+
+def test_lists_in_lists():
+    """As another well-known implementation of DARTS prints them, a list for each node."""
+    nested = (
+        "Genotype(normal=[[('sep_conv_3x3', 0), ('sep_conv_3x3', 1)], [('skip_connect', 0), ('dil_conv_3x3', 2)]], "
+        "normal_concat=range(2, 4), reduce=[[('max_pool_3x3', 0), ('max_pool_3x3', 1)], "
+        "[('max_pool_3x3', 0), ('skip_connect', 2)]], reduce_concat=range(2, 4))"
+    )
+    flat = nested.replace("[[", "[").replace("]]", "]").replace("], [(", ", (")
+    space, tokens = read_darts(nested)
+    assert space == spaces.darts_conv(2) and read_darts(flat) == (space, tokens)
+    assert space.pairs(tokens)["normal"] == (
+        ((0, "sep_conv_3x3"), (1, "sep_conv_3x3")),
+        ((0, "skip_connect"), (2, "dil_conv_3x3")),
+    )
+    for spoilt, message in [
+        (nested.replace(", ('sep_conv_3x3', 1)]", "]"), r"normal\.2: got 1 pairs, expected 2"),
+        (nested.replace("range(2, 4), r", "range(2, 5), r"), "normal_concat is"),
+        (nested.replace("[[('sep_conv_3x3', 0)", "[('sep_conv_3x3', 0)"), "character"),
+        (nested.replace("[('skip_connect', 0), ", "('skip_connect', 0), ["), "character"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            read_darts(spoilt)
+
+
+def test_cells_that_leave_nodes_out():
+    """NASNet and AmoebaNet, as the DARTS authors' code has them: exactly the nodes that others read are left out."""
+    for text, normal, reduce in [
+        (genotypes.NASNET, (2, 3, 4, 5, 6), (4, 5, 6)),
+        (genotypes.AMOEBANET, (4, 5, 6), (3, 4, 6)),
+    ]:
+        space, tokens = read_darts(text)
+        pairs = space.pairs(tokens)
+        assert space == spaces.nasnet(5)
+        assert (space.leaving(pairs["normal"]), space.leaving(pairs["reduce"])) == (normal, reduce)
+    assert pairs["reduce"][4] == ((0, "conv_7x1_1x7"), (5, "sep_conv_3x3"))
+    with pytest.raises(ValueError, match=r"normal_concat is \[4, 5\], expected all nodes, .*, or those that no"):
+        read_darts(genotypes.AMOEBANET.replace("[4, 5, 6]", "[4, 5]"))
+
+
+def test_an_enas_cell_in_the_form_of_darts():
+    """The DARTS authors compare with a recurrent cell of ENAS, whose loose ends leave."""
+    functions = ["tanh", "tanh", "relu", "tanh", "tanh", "relu", "relu", "relu", "relu", "relu", "relu"]
+    sources = (0, 1, 1, 3, 3, 3, 4, 7, 8, 8, 8)
+    pairs = [*zip(functions, sources, strict=True)]
+    space, tokens = read_darts(f"ENAS = Genotype(\n    recurrent = {pairs},\n    concat = [2, 5, 6, 9, 10, 11]\n)")
+    assert space == spaces.enas_rnn(11)
+    assert space.pairs(tokens)["recurrent"] == tuple(((source, f),) for f, source in pairs)
+    assert read_darts(write_darts(space, tokens)) == (space, tokens)
+
+
+OWN = {
+    "ops": spaces.CellSpace(("normal", "reduce"), 3, 2, ("none", "mine", "conv 1 x 1", "größer"), 2),
+    "loose": spaces.CellSpace(("normal", "reduce"), 3, 1, ("a", "b"), 2, distinct=False, output="loose"),
+    "cells": spaces.CellSpace(("first", "second", "third"), 2, 3, ("a", "b"), 3),
+    "last": spaces.CellSpace(("cell",), 2, 1, ("a", "b"), 1, output="last"),
+    "every edge": spaces.nas_bench_201(),
+    "recurrent": spaces.CellSpace(("recurrent",), 4, 1, ("none", "sin", "tanh"), 1),
+    "enas": spaces.enas_micro(),
+}
+
+
+@pytest.mark.parametrize("space", OWN.values(), ids=OWN.keys())
+@FEW
+@given(data=st.data())
+def test_a_space_of_ones_own_has_a_text(space, data):
+    tokens = space.sample(torch.Generator().manual_seed(data.draw(st.integers(0, 2**31))))
+    text = write_darts(space, tokens)
+    assert read_darts(text, space) == (space, tokens)
+    assert eval(text, {"Genotype": dict})[_first_concat(space)] is not None  # Python, as the authors' code reads it
+
+
+def _first_concat(space):
+    return "concat" if space.cells[0] == "recurrent" else f"{space.cells[0]}_concat"
+
+
+@pytest.mark.parametrize(
+    ("cells", "ops", "message"),
+    [
+        (("a b",), ("x",), "cells: got 'a b'"),
+        (("",), ("x",), "cells: got ''"),
+        (("a",), ("x'",), "ops: got"),
+        (("a",), ("x\n",), "ops: got"),
+        (("a",), ("\\",), "ops: got"),
+        (("a",), ('"',), "ops: got"),
+    ],
+)
+def test_names_that_the_form_cannot_hold(cells, ops, message):
+    with pytest.raises(ValueError, match=message):
+        write_darts(spaces.CellSpace(cells, 1, 1, ops, 1), (0, 0))
+
+
+def test_a_text_of_another_space():
+    text = write_darts(OWN["ops"], OWN["ops"].sample(torch.Generator().manual_seed(0)))
+    for space, message in [
+        (None, "got '(mine|conv|gr)"),
+        (OWN["cells"], r"text: got the cells \('normal', 'reduce'\)"),
+        (spaces.darts_conv(3), "got '(mine|conv|gr)"),
+        (spaces.darts_conv(4), "normal has 6 pairs, the space has 8"),
+        (spaces.MacroSpace(), "space: got MacroSpace"),
+        ("darts", "space: got 'darts'"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            read_darts(text, space)
+
+
+def test_numbers_as_python_and_numpy_print_them():
+    """The ENAS authors' logs print a list for each layer."""
+    macro, micro = read_enas_macro("0 3 0 5 1 1"), read_enas_micro(genotypes.ENAS_MICRO)
+    for text in ("[0]\n[3 0]\n[5 1 1]\n", "[[0], [3, 0], [5, 1, 1]]", "0, 3, 0, 5, 1, 1", "[0 3\n 0 5 1 1]"):
+        assert read_enas_macro(text) == macro
+    assert read_enas_micro("\n".join(f"[{line}]" for line in genotypes.ENAS_MICRO.splitlines())) == micro
+    assert read_enas_rnn(str([int(n) for n in genotypes.ENAS_RNN.split()])) == read_enas_rnn(genotypes.ENAS_RNN)
+    for text in ("[0", "0]", "[0]]", "[0,,3 0]", ",0", "[0.5]", "[0-3]", "{0}", "0;3 0"):
+        with pytest.raises(ValueError, match="character"):
+            read_enas_macro(text)
+
+
+def test_nas_bench_201_as_its_code_prints_it():
+    for printed in (f"Structure(4 nodes with {BEST_201})", f"CellStructure( 4 nodes  with {BEST_201} )"):
+        assert read_nas_bench_201(printed) == read_nas_bench_201(BEST_201)
+    for printed in (f"Structure(5 nodes with {BEST_201})", f"Structure(4 nodes with {BEST_201}", f"{BEST_201})"):
+        with pytest.raises(ValueError, match="character"):
+            read_nas_bench_201(printed)
 
 
 def test_enas_micro_by_hand():
@@ -152,15 +289,23 @@ ONE_NODE = "reduce=[('max_pool_3x3', 0), ('max_pool_3x3', 1)], reduce_concat=[2]
         (read_darts, V2.replace("dil_conv_3x3", "dil_conv_7x7"), r"normal\.5.*dil_conv_7x7"),
         (read_darts, V2.replace("dil_conv_3x3", "none"), r"normal\.5.*none"),
         (read_darts, V2.replace("_3x3', 2)]", "_3x3', 7)]"), r"normal\.5\.1\.input: token 7"),
-        (read_darts, V2.replace("_3x3', 2)]", "_3x3', 0)]"), r"normal\.5\.1\.input: token 0"),
+        (
+            read_darts,
+            V2.replace("_3x3', 2)]", "_3x3', 0)]"),
+            r"normal\.5\.1\.input: token 0 is taken by normal\.5\.0",
+        ),
         (read_darts, V2.replace("_3x3', 2)]", "_3x3', -1)]"), rf"character {V2.index('2)]')}: got '-1\)"),
         (read_darts, V2.replace(", ('dil_conv_3x3', 2)]", "]"), r"character 16: normal has 7 pairs"),
-        (read_darts, V2.replace("('skip_connect', 0), ('dil_conv_3x3', 2)]", "]"), r"concat is \[2, 3, 4, 5\]"),
+        (read_darts, V2.replace("('skip_connect', 0), ('dil_conv_3x3', 2)]", "]"), r"reduce has 4 nodes, normal has 3"),
+        (read_darts, V2.replace("[2, 3, 4, 5], r", "[2, 3, 4, 5, 6], r"), r"normal_concat is \[2, 3, 4, 5, 6\]"),
         (read_darts, V2.replace("5])", "6])"), r"character 4\d\d: reduce_concat is \[2, 3, 4, 6\]"),
         (read_darts, V2.replace("[2, 3, 4, 5]", "range(0, 999999999)"), r"normal_concat is range\(0, 999999999\)"),
-        (read_darts, "Genotype(normal=[], normal_concat=[])", r"character 16: normal has 0 pairs"),
+        (read_darts, "Genotype(normal=[], normal_concat=[])", r"text: got the cells \('normal',\)"),
+        (read_darts, "Genotype(recurrent=[], concat=[])", r"character 19: recurrent has 0 pairs"),
+        (read_darts, V2.replace("reduce", "normal"), r"text: got the cell normal twice"),
         (read_darts, V2.split("reduce=")[0] + ONE_NODE, r"character \d+: reduce has 1 nodes, normal has 4"),
-        (read_darts, V2.replace("reduce=", "reuse="), r"expected 'reduce='"),
+        (read_darts, V2.replace("reduce=", "reuse="), r"expected 'reuse_concat='"),
+        (read_darts, V2.replace("reduce", "reuse"), r"text: got the cells \('normal', 'reuse'\)"),
         (read_enas_micro, "0 2 x", r"character 4: got 'x'"),
         (read_enas_micro, "", r"got 0 numbers"),
         (read_enas_micro, "0 1 0 1 0 1 0", r"got 7 numbers"),
@@ -226,7 +371,8 @@ def test_nesting_and_length_are_harmless(text):
 )
 def test_writers_refuse_other_spaces_and_bad_tokens(write):
     other = spaces.CellSpace(("a",), nodes=1, inputs=1, ops=("x",), fan_in=1)
-    for space in (other, spaces.TreeSpace(), spaces.MacroSpace(2, ops=("conv_3x3",)), None):
+    others = (spaces.TreeSpace(), spaces.MacroSpace(2, ops=("conv_3x3",)), None)
+    for space in others if write is write_darts else (other, *others):
         with pytest.raises(ValueError, match="space: got"):
             write(space, (0, 0))
     own = {

@@ -14,8 +14,8 @@ every_op = pytest.mark.parametrize("name", sorted(CONV_OPS))
 
 
 def test_every_op_of_every_space():
-    named = {op for space in (spaces.darts_conv(), spaces.enas_micro(), spaces.nas_bench_201()) for op in space.ops}
-    assert named | set(spaces.MacroSpace().ops) == set(CONV_OPS)
+    known = (spaces.darts_conv(), spaces.nasnet(), spaces.enas_micro(), spaces.nas_bench_201(), spaces.MacroSpace())
+    assert {op for space in known for op in space.ops} == set(CONV_OPS)
     assert {*spaces.darts_rnn().choices, *spaces.enas_rnn().ops, *spaces.TreeSpace().activation} <= set(ACTIVATIONS)
     assert set(spaces.TreeSpace().combine) <= set(COMBINERS)
 
@@ -38,7 +38,7 @@ def test_parameter_counts(name, stride):
     expected = {
         "sep": 2 * (k * k * c + c * c + norm),
         "dil": k * k * c + c * c + norm,
-        "con": k * k * c * c + norm,
+        "con": (2 * 7 if name == "conv_7x1_1x7" else k * k) * c * c + norm,
         "nor": k * k * c * c + norm,
         "ski": c * c + norm if stride == 2 else 0,
     }.get(name[:3], 0)
@@ -56,7 +56,8 @@ def test_convolutions_begin_with_relu_and_have_no_bias(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "reach"), [("sep_conv_3x3", 2), ("sep_conv_5x5", 4), ("dil_conv_3x3", 2), ("dil_conv_5x5", 4)]
+    ("name", "reach"),
+    [("sep_conv_3x3", 2), ("sep_conv_5x5", 4), ("dil_conv_3x3", 2), ("dil_conv_5x5", 4), ("sep_conv_7x7", 6)],
 )
 def test_receptive_fields(name, reach):
     x = torch.ones(1, 2, 13, 13, requires_grad=True)
@@ -67,6 +68,15 @@ def test_receptive_fields(name, reach):
     touched = x.grad[0, 0].nonzero()
     assert (touched - 6).abs().max() == reach
     assert len(touched) == (int(name[-1]) ** 2 if name.startswith("dil") else (2 * reach + 1) ** 2)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_rows_then_columns_is_a_filter_of_7x7(stride):
+    """Of one channel: the outer product of both filters."""
+    op, x = CONV_OPS["conv_7x1_1x7"](1, stride).eval().double(), torch.rand(2, 1, 9, 12, dtype=torch.float64)
+    row, column = op[1].weight.flatten(), op[2].weight.flatten()
+    whole = nn.functional.conv2d(x, torch.outer(column, row)[None, None], stride=stride, padding=3)
+    assert torch.allclose(op[:3](x), whole, rtol=1e-12, atol=1e-12)
 
 
 def test_separable_convolution_strides_in_its_first_half():

@@ -1,7 +1,9 @@
 """Spaces against brute force: sizes by enumeration, sampling by a chi-square, and the two ways round the polytope."""
 
 import math
+import os
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -28,12 +30,13 @@ PUBLISHED = {
     "enas macro": MacroSpace(),
     "darts conv": spaces.darts_conv(),
     "darts rnn": spaces.darts_rnn(),
+    "nasnet": spaces.nasnet(),
     "enas micro": spaces.enas_micro(),
     "enas rnn": spaces.enas_rnn(),
     "nas-bench-201": spaces.nas_bench_201(),
 }
 ALL = SMALL | PUBLISHED
-FEW = settings(max_examples=15, deadline=None)
+FEW = settings(max_examples=int(os.environ.get("NASLAB_EXAMPLES", 15)), deadline=None)  # more for a long fuzz
 
 every_space = pytest.mark.parametrize("space", ALL.values(), ids=ALL.keys())
 every_small_space = pytest.mark.parametrize("space", SMALL.values(), ids=SMALL.keys())
@@ -112,7 +115,34 @@ def test_sampling_follows_its_generator():
     assert torch.equal(before, torch.get_rng_state())
 
 
+@pytest.mark.parametrize("generator", [None, 0, "cpu", torch.Generator])
+def test_sampling_asks_for_a_generator(generator):
+    for space in SMALL.values():
+        with pytest.raises(ValueError, match="generator: got"):
+            space.sample(generator)
+
+
+@pytest.mark.parametrize("of", [np.int64, np.uint8, torch.tensor, bool], ids=["int64", "uint8", "tensor", "bool"])
+def test_whatever_is_an_int_becomes_one(of):
+    tokens = (0, 1, 1, 1)
+    found = spaces.darts_rnn(2).check(map(of, tokens))
+    assert found == tokens and all(type(token) is int for token in found)
+
+
 # Decisions
+
+
+def test_allowed():
+    space = spaces.darts_conv()
+    first, op, second = space.decisions[:3]
+    assert [*allowed(first, ())] == [0, 1] and [*allowed(op, (1,))] == [*range(7)]
+    assert [*allowed(second, (1, 3))] == [0]
+    for decision, tokens in [(None, ()), ("normal", ()), (second, ()), (second, None)]:
+        with pytest.raises(ValueError, match="got"):
+            allowed(decision, tokens)
+    for bad in (None, "darts", CellSpace):
+        with pytest.raises(ValueError, match="space: got"):
+            all_strings(bad)
 
 
 @every_space
@@ -174,6 +204,42 @@ def test_any_relaxation_discretises_to_a_valid_string(space, seed, scale):
         assert "none" not in [op for nodes in space.pairs(tokens).values() for node in nodes for _, op in node]
 
 
+@every_space
+@FEW
+@given(data=st.data(), share=st.floats(0, 1), dtype=st.sampled_from([torch.float64, torch.bfloat16, torch.float16]))
+def test_all_between_corners_and_softmax_is_discretised(space, data, share, dtype):
+    generator = torch.Generator().manual_seed(data.draw(st.integers(0, 2**31)))
+    one, other = (space.one_hot(space.sample(generator), dtype=torch.float64) for _ in range(2))
+    for end in (other, {t: (5 * torch.randn(w.shape, generator=generator)).softmax(-1) for t, w in one.items()}):
+        between = {t: (share * w + (1 - share) * end[t]).to(dtype) for t, w in one.items()}
+        assert space.check(space.discretise(between))
+
+
+@every_space
+@FEW
+@given(seed=st.integers(0, 2**31), scale=st.sampled_from([0.0, 1e-3, 1.0, 30.0]))
+def test_alpha_itself_is_refused(space, seed, scale):
+    """Alpha is no weights: its largest pairs are others than those of its softmax, which divides by the row's sum."""
+    generator = torch.Generator().manual_seed(seed)
+    alpha = {t: scale * torch.randn(shape, generator=generator) for t, shape in space.tables.items()}
+    with pytest.raises(ValueError, match=r"weights: .* has .*expected .*; take alpha\.softmax\(-1\) first"):
+        space.discretise(alpha)
+    with pytest.raises(ValueError, match=r"weights: .* has"):  # as large, without a sign to give it away
+        space.discretise({t: a.abs() + 2 for t, a in alpha.items()})
+
+
+def test_weights_are_those_of_a_choice():
+    space, repeated = spaces.darts_rnn(1), CellSpace(("a",), 1, 1, ("x", "y"), fan_in=2, distinct=False)
+    for row in ([1.0, 0, 0, 0, 0], [0, 0.5, 0.5, 0, 0], [0.2] * 5):  # also where "none" has it all
+        space.discretise({"recurrent": torch.tensor([row])})
+    for row in ([2.0, 0, 0, 0, 0], [0.2, 0.2, 0.2, 0.2, 0], [0, 1.5, -0.5, 0, 0]):
+        with pytest.raises(ValueError, match="weights: recurrent has"):
+            space.discretise({"recurrent": torch.tensor([row])})
+    assert repeated.discretise({"a": torch.tensor([[0.0, 2]])}) == (0, 1, 0, 1)
+    with pytest.raises(ValueError, match="weights: a has a row that adds up to 3"):
+        repeated.discretise({"a": torch.tensor([[1.0, 2]])})
+
+
 @FEW
 @given(seed=st.integers(0, 2**31))
 def test_discretise_keeps_the_two_strongest_edges(seed):
@@ -196,6 +262,10 @@ def test_one_hot_passes_on_dtype_and_device():
     weights = spaces.darts_rnn(2).one_hot((0, 1, 1, 2), dtype=torch.float64)
     assert weights["recurrent"].dtype == torch.float64
     assert spaces.darts_rnn(2).one_hot((0, 1, 1, 2), device="meta")["recurrent"].device.type == "meta"
+    for space in (spaces.darts_rnn(1), TreeSpace(1)):
+        for like in ({"dtype": torch.int64}, {"dtype": "float"}, {"device": "gpu"}, {"device": 1.5}, {"shape": (2,)}):
+            with pytest.raises(ValueError, match="like: got"):
+                space.one_hot((0,) * len(space.decisions), **like)
 
 
 def test_one_hot_by_hand():
@@ -256,6 +326,7 @@ def test_garbage_raises_only_value_error(space, data):
     only_value_error(space.discretise, dict.fromkeys(space.tables, wild))
 
 
+@pytest.mark.filterwarnings("ignore:Sparse CSR", "ignore:The PyTorch API of nested")
 @pytest.mark.parametrize("name", ["tree", "macro", "distinct", "repeated", "edges"])
 @pytest.mark.parametrize(
     "spoil",
@@ -266,10 +337,17 @@ def test_garbage_raises_only_value_error(space, data):
         lambda w: torch.full_like(w, math.nan),
         lambda w: torch.full_like(w, -math.inf),
         lambda w: w.to("meta"),
+        lambda w: w.to_sparse(),
+        lambda w: w.flatten(0, -2).to_sparse_csr(),
+        lambda w: torch.nested.nested_tensor([w]),
+        lambda w: w.numpy(),
         lambda w: w.tolist(),
         lambda w: None,
     ],
-    ids=["shape", "bool", "complex", "nan", "minus infinity", "meta", "list", "None"],
+    ids=[
+        *("shape", "bool", "complex", "nan", "minus infinity", "meta"),
+        *("sparse", "csr", "nested", "array", "list", "None"),
+    ],
 )
 def test_bad_weights(name, spoil):
     space = SMALL[name]
@@ -287,10 +365,12 @@ def test_errors_name_the_place():
     for spoilt, message in [
         ((9, *good[1:]), r"normal\.2\.0\.input: token 9 is outside \(0, 1\)"),
         ((*good[:-1], 7), r"reduce\.5\.1\.op: token 7 is outside"),
-        ((0, 0, 0, *good[3:]), r"normal\.2\.1\.input: token 0 is outside \(1,\)"),
+        ((0, 0, 0, *good[3:]), r"normal\.2\.1\.input: token 0 is taken by normal\.2\.0\.input, expected .*\(1,\)"),
         ((0.5, *good[1:]), r"normal\.2\.0\.input: token 0.5 is not an int"),
         (good[:-1], r"tokens: got 31, the space has 32 decisions"),
         (None, r"tokens: got None"),
+        (set(good), r"tokens: got \{.*, expected a sequence"),
+        (dict.fromkeys(range(32)), r"tokens: got \{.*, expected a sequence"),
     ]:
         with pytest.raises(ValueError, match=message):
             space.check(spoilt)
@@ -318,6 +398,12 @@ def test_bad_pairs(pairs):
         CellSpace(("a",), nodes=2, inputs=1, ops=("none", "x"), fan_in=1).tokens(pairs)
 
 
+@pytest.mark.parametrize("nodes", [None, 3, "ab", ((1,),), (((0, "x", 1),),), (((0, ["x"], 1),),)])
+def test_bad_nodes(nodes):
+    with pytest.raises(ValueError, match="nodes: got"):
+        spaces.enas_micro().leaving(nodes)
+
+
 def test_every_edge_in_its_place():
     space = SMALL["edges"]
     assert space.tokens({"a": (((0, "x"),), ((0, "x"), (1, "y")))}) == (1, 1, 2)
@@ -341,6 +427,25 @@ def test_every_edge_in_its_place():
         lambda: CellSpace(("a",), 1, 1, ("x",), 2),
         lambda: CellSpace(("a",), 1, 1, ("x",), 0),
         lambda: CellSpace(("a",), 1, 1, ("x",), 1, output="first"),
+        lambda: CellSpace(("a",), 1, 1, ("x",), 1, output=["all"]),
+        lambda: CellSpace(("a",), 1, 1, ("x",), 1, distinct=0),
+        lambda: CellSpace((1,), 1, 1, ("x",), 1),
+        lambda: CellSpace(("a",), 1, 1, ("x", None), 1),
+        lambda: CellSpace(("a",), 1, 1, (["x"],), 1),
+        lambda: CellSpace("a", 1, 1, ("x",), 1),
+        lambda: ConvSpace(filters=(0, 6)),
+        lambda: ConvSpace(strides=(1, -2)),
+        lambda: ConvSpace(heights=("a", "b")),
+        lambda: ConvSpace(widths=("3",)),
+        lambda: ConvSpace(filters=(24.0,)),
+        lambda: ConvSpace(strides=(True,)),
+        lambda: ConvSpace(pooling=[1, 2]),
+        lambda: ConvSpace(skips=1),
+        lambda: TreeSpace(activation=(1, 2)),
+        lambda: MacroSpace(ops={"conv_3x3"}),
+        lambda: spaces.darts_conv("4"),
+        lambda: spaces.nasnet(0),
+        lambda: spaces.enas_rnn(None),
     ],
 )
 def test_bad_fields(make):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from naslab import spaces
 from naslab.assets import make_nas_bench_201
-from naslab.tables import nas_bench_201
+from naslab.tables import Table, nas_bench_201
 
 DATASETS = ("cifar10", "cifar100", "ImageNet16-120")
 CELLS = [*spaces.all_strings(spaces.nas_bench_201())]
@@ -101,12 +101,32 @@ def test_table_is_loaded_once_and_read_only():
 
 
 def test_bad_questions_are_refused():
-    with pytest.raises(ValueError, match=r"dataset: got 'mnist', expected one of \['cifar10', 'cifar100', "):
+    with pytest.raises(ValueError, match=r"dataset: got 'mnist', expected one of \('cifar10', 'cifar100', "):
         nas_bench_201("mnist")
+    for wrong in ([], None, 10, {}, b"cifar10", np.array(["cifar10"])):
+        with pytest.raises(ValueError, match="dataset: got"):
+            nas_bench_201(wrong)
     table = nas_bench_201()
     for ask in (table.accuracy, table.rank, table.regret, table.params, table.seconds):
         with pytest.raises(ValueError, match="op: token 5"):
             ask((0, 0, 0, 0, 0, 5))
+        for wrong in (None, 3, "000000", [0.5] * 6, [None] * 6, {0, 1}):
+            with pytest.raises(ValueError, match="token"):
+                ask(wrong)
+
+
+def test_a_table_of_ones_own():
+    space = spaces.CellSpace(("cell",), 1, 1, ("none", "x", "y"), None)
+    columns = {"accuracies": np.array([1.0, 3, 2]), "parameters": np.arange(3), "train_seconds": np.ones(3)}
+    table = Table("mine", space, **columns)
+    assert table.best == (1,) and table.rank((2,)) == 2 and table.regret((0,)) == 2.0 and table.row((np.int64(2),)) == 2
+    for wrong in ([1, 2, 3], np.ones(2), np.ones((3, 1)), np.array(["a", "b", "c"]), None):
+        for name in columns:
+            with pytest.raises(ValueError, match=f"{name}: got"):
+                Table("mine", space, **columns | {name: wrong})
+    for wrong in (None, spaces.darts_conv(1), spaces.MacroSpace(1)):
+        with pytest.raises(ValueError, match="space: got"):
+            Table("mine", wrong, **columns)
 
 
 # --- the script
