@@ -23,7 +23,8 @@ def number(lowest: float, below: float = inf, /, **values: Any) -> None:
     for name, got in values.items():
         if not _finite(got) or not lowest <= got < below:
             limit = "" if below == inf else f" and below {below:g}"
-            raise ValueError(f"{name}: got {shown(got)}, expected a number of at least {lowest:g}{limit}")
+            allowed = "a finite number" if lowest == -inf else f"a number of at least {lowest:g}"
+            raise ValueError(f"{name}: got {shown(got)}, expected {allowed}{limit}")
 
 
 def fraction(**values: Any) -> None:

@@ -1,3 +1,4 @@
+import gc
 import math
 from dataclasses import replace
 from functools import partial
@@ -187,6 +188,46 @@ def test_failures_survive_a_checkpoint(tmp_path):
     assert resume(tmp_path / "s.pt").failures == dict.fromkeys(range(4), "reward is nan")
 
 
+# Where the numbers end
+
+
+@pytest.mark.parametrize(
+    ("rewards", "settings", "quantity"),
+    [
+        (1e38, {}, "loss is -?inf"),
+        (1e39, {}, "loss is -?(inf|nan)"),
+        (1e25, {}, "squared_gradient is inf"),  # finite, but no second moment of Adam is
+        (-0.5, {"power": 1.5}, "loss is nan"),
+        (0.5, {"lr": 1e30}, "squared_weights is inf"),
+    ],
+)
+def test_a_search_that_leaves_the_numbers_says_so(rewards, settings, quantity):
+    """It would end in the string of zeros with entropy 0: it looks converged."""
+    message = rf"diverged: step 0: {quantity}; the rewards are \({rewards}".replace("+", r"\+")
+    with pytest.raises(FloatingPointError, match=message):
+        run(lambda tokens: rewards, updates=50, **settings)
+
+
+def test_a_controller_that_has_left_the_numbers_draws_no_children():
+    controller, asked = make(), []
+    with torch.no_grad():
+        controller.start[0] = math.nan
+    with pytest.raises(FloatingPointError, match="step 0: log_probability is nan"):
+        run(asked.append, controller=controller)
+    assert not asked
+
+
+def test_a_search_that_diverges_can_go_on_from_the_step_before():
+    whole, steps = run_and_copy(), []
+    rewards = iter([0.5] * 12 + [1e38] * 4)
+    whole = run_and_copy(lambda tokens: 0.5)
+    config, generator = Config(updates=6, children=4, lr=0.02), torch.Generator().manual_seed(3)
+    with pytest.raises(FloatingPointError, match="step 3"):
+        for step in reinforce.search(SPACE, lambda tokens: next(rewards), make(), config, generator):
+            steps.append(step)
+    assert_same(run_and_copy(lambda tokens: 0.5, after=steps[-1]), whole[3:])
+
+
 # Going on
 
 
@@ -244,7 +285,33 @@ def test_a_step_of_another_search_is_refused_and_the_controller_is_as_it_was():
     assert same(before, dict(controller.state_dict()))
 
 
+def test_kept_steps_hold_nothing_of_the_searcher():
+    """No tensor can be reached from the steps that a search has gone on from: neither weights nor moments."""
+    reached, todo = {}, run(updates=20, grow_every=8)[:-1]
+    while todo:
+        found = todo.pop()
+        if id(found) not in reached:
+            reached[id(found)] = found
+            todo += gc.get_referents(found) if not isinstance(found, type) else []
+    assert len(reached) > 100 and not [type(v) for v in reached.values() if isinstance(v, torch.Tensor)]
+
+
 # The depth schedule
+
+
+@pytest.mark.parametrize("space", [spaces.nas_bench_201(), spaces.TreeSpace(2)])
+def test_what_has_no_layers_cannot_grow_and_says_so_at_the_start(space):
+    asked = []
+    with pytest.raises(ValueError, match=r"grow_every: got the space .*, expected one with layers"):
+        run(asked.append, space=space, grow_every=100)
+    assert not asked
+
+
+def test_a_controller_that_cannot_learn_the_deeper_space_says_so_at_the_start():
+    asked, space = [], spaces.ConvSpace(1)  # a single layer has no skip bits
+    with pytest.raises(ValueError, match="is of a kind or size that this controller has not learned"):
+        run(asked.append, space=space, controller=make(space), grow_every=100)
+    assert not asked
 
 
 def test_the_string_grows_as_in_section_4_1():

@@ -1,14 +1,32 @@
 import json
+import math
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from naslab import spaces, steps
 from naslab.search import evolution, random_search
-from naslab.steps import Failed, Live, Step, begin, best, checkpoint, jsonl, keep, progress, resume, state_of, tee
+from naslab.steps import (
+    Failed,
+    Live,
+    Step,
+    begin,
+    best,
+    checkpoint,
+    finite,
+    jsonl,
+    keep,
+    progress,
+    resume,
+    settle,
+    state_of,
+    tee,
+)
 
 SPACE = spaces.MacroSpace(layers=4)
 
@@ -69,6 +87,93 @@ def test_what_is_no_reward_no_log_no_rhythm_is_refused(tmp_path):
 def test_best_is_the_first_of_equals():
     found = best([Step(0, ((1,), (2,)), (0.5, 0.7)), Step(1, ((3,),), (0.7,))])
     assert found == ((2,), 0.7)
+
+
+def test_best_leaves_out_minus_losses():
+    """ENAS' steps of the shared weights hold minus losses: a small loss is larger than a reward below it."""
+    losses = Step(0, ((1,),), (-0.1,), {"phase": 0.0})
+    assert best([losses, Step(1, ((2,),), (-0.5,), {"phase": 1.0})]) == ((2,), -0.5)
+    with pytest.raises(ValueError, match="steps: got none with a rewarded child"):
+        best([losses])
+
+
+@pytest.mark.parametrize(
+    "reward",
+    [0.5, np.float32(0.5), np.float64(0.5), np.array(0.5), torch.tensor(0.5), torch.tensor(0.5).requires_grad_()],
+)
+def test_a_number_of_any_library_is_a_reward(reward, tmp_path):
+    rewards, failures = settle([reward, 1])
+    assert rewards == (0.5, 1.0) and [*map(type, rewards)] == [float, float] and not failures
+    (step,) = random_search.search(SPACE, lambda t: reward, random_search.Config(1), torch.Generator())
+    next(tee([step], checkpoint(tmp_path / "s.pt"), jsonl(tmp_path / "log.jsonl")))
+    assert resume(tmp_path / "s.pt").rewards == (0.5,)
+
+
+@pytest.mark.parametrize("reward", [np.int64(2), torch.tensor(2), np.uint8(2)])
+def test_a_whole_number_of_any_library_is_a_reward(reward):
+    assert settle([reward]) == ((2.0,), {})
+
+
+@pytest.mark.parametrize("reward", ["1", None, [1.0], np.zeros(1), torch.zeros(1), 1j, torch.tensor(1j), np.array("x")])
+def test_what_is_no_number_is_no_reward(reward):
+    with pytest.raises(ValueError, match=r"reward: got .*, expected a number; it is that of child 1"):
+        settle([0.5, reward])
+
+
+@pytest.mark.parametrize("reward", [math.nan, -math.inf, np.float32("nan"), torch.tensor(math.inf), 10**400])
+def test_what_is_not_finite_is_a_failure(reward):
+    rewards, failures = settle([0.5, reward])
+    assert rewards == (0.5, 0.0) and failures[1].startswith("reward is ")
+
+
+@pytest.mark.parametrize("n", [0, 1, 3])
+def test_as_many_rewards_as_children(n):
+    with pytest.raises(ValueError, match=f"rewards: got {n}, expected 2, one per child"):
+        config = random_search.Config(1, children=2)
+        list(random_search.search(SPACE, ones, config, torch.Generator(), map_fn=lambda f, children: [0.5] * n))
+
+
+def test_what_is_not_finite_is_named_with_its_step_and_the_rewards():
+    finite(3, (1.0,), loss=1e300)
+    with pytest.raises(FloatingPointError, match=r"diverged: step 3: loss is nan; the rewards are \(1.0, 1e\+38\)"):
+        finite(3, (1.0, 1e38), baseline=0.0, loss=math.nan)
+
+
+class Bar:
+    """What `progress` does to its bar."""
+
+    def __init__(self, total, leave, disable):
+        self.total, self.leave, self.n, self.closed, self.said = total, leave, 0, 0, {}
+
+    def update(self, n):
+        assert not self.closed
+        self.n += n
+
+    def set_postfix(self, said, refresh):
+        self.said = said
+
+    def close(self):
+        self.closed += 1
+
+
+def test_a_bar_follows_the_steps_and_is_gone_when_they_are_done(monkeypatch):
+    bars = []
+    monkeypatch.setattr(steps, "tqdm", lambda **settings: bars.append(Bar(**settings)) or bars[-1])
+    found = [Step(k, ((1,),), (reward,)) for k, reward in enumerate((0.5, 0.25, 0.75))]
+    shown = progress(3, "best accuracy")
+    (bar,) = bars
+    assert (bar.total, bar.leave, bar.closed) == (3, False, 0)
+    for step, said in zip(found, ("0.500", "0.500", "0.750"), strict=True):
+        assert not bar.closed
+        shown(step)
+        assert bar.n == step.index + 1 and bar.said == {"best accuracy": said}
+    assert bar.closed == 1
+
+    resumed = progress(3)
+    resumed(Step(1, ((1,),), (-2.0,), {"phase": 0.0}))  # minus a loss is no reward
+    assert bars[-1].n == 2 and bars[-1].said == {}
+    resumed(Step(2, (), ()))
+    assert bars[-1].closed == 1 and bars[-1].said == {}
 
 
 def test_sinks_see_every_step_before_it_is_passed_on(tmp_path):
@@ -154,6 +259,18 @@ def test_a_truncated_checkpoint_is_refused_and_the_one_before_it_is_there(tmp_pa
     # a new search at the same path must not push the good file out with the damaged one
     next(tee(run(evolution, 1), checkpoint(path)))
     assert resume(tmp_path / "s.pt.previous").index == 4
+
+
+def test_a_numpy_number_in_a_search_of_one_s_own_saves_and_loads(tmp_path):
+    state = keep("mine", SPACE, torch.Generator(), best=np.float64(0.5), seen=[np.int64(3)])
+    next(tee([Step(np.int64(4), ((1,),), (np.float32(0.5),), {"a": np.float32(0.25)}, state=state)],
+             checkpoint(tmp_path / "s.pt")))  # fmt: skip
+    found = resume(tmp_path / "s.pt")
+    assert (found.index, found.rewards, found.info, found.state["best"]) == (4, (0.5,), {"a": 0.25}, 0.5)
+    assert type(found.state["seen"][0]) is int
+    with pytest.raises(ValueError, match=r"state\.seen: got array.* of type ndarray, expected plain values"):
+        next(tee([replace(found, state={**found.state, "seen": np.zeros(3)})], checkpoint(tmp_path / "s.pt")))
+    assert resume(tmp_path / "s.pt").index == 4
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):

@@ -66,6 +66,8 @@ def search(
     q, memory = table(space, config.initial), []  # type: Q, list[tuple[Tokens, float]]
     if state:
         check_scored(space, memory=state["memory"])
+        if (size := len(state["memory"])) != (seen := first * config.children):
+            raise ValueError(f"memory: got {size} strings, expected {seen}, the children of {first} updates")
         check_table(q, state["q"])
         q, memory = copies(state["q"], state["memory"])
     live = live_state(after)
