@@ -533,3 +533,25 @@ def test_everything_stays_on_the_controller_s_device(name):
         found = [tokens, log_prob, entropy, *model.score(tokens), *model.trace(tokens), *model.parameters()]
         assert {t.device.type for t in found} == {"lazy"}
         assert all(p.grad.device.type == "lazy" for p in model.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        *({"temperature": value} for value in (0, 0.0, -1.0, math.nan, math.inf, None, "1", True)),
+        *({"tanh_constant": value} for value in (0, -2.5, math.nan, math.inf, "1", True)),
+        *({"units": value} for value in (0, -1, 3.0, None, True)),
+        *({"layers": value} for value in (0, -1, 1.5, None)),
+        *({"init": value} for value in (0, -0.1, math.nan, None)),
+    ],
+)
+def test_settings_that_would_fail_late_or_never_are_refused_by_name(setting):
+    (name,) = setting
+    with pytest.raises(ValueError, match=f"{name}: got .*, expected"):
+        Controller(SMALL["macro"], **setting)
+
+
+@pytest.mark.parametrize("m", [0, -1, 1.0, None])
+def test_a_number_of_strings_that_cannot_be_drawn_is_refused(m):
+    with pytest.raises(ValueError, match=r"m: got .*, expected an int of at least 1"):
+        make(SMALL["macro"])(m, generator())

@@ -1,6 +1,7 @@
 import collections
 import contextlib
 
+import numpy as np
 import pytest
 import torch
 from scipy.stats import chisquare
@@ -93,6 +94,9 @@ def test_evolution_climbs_where_random_search_does_not():
     ("search", "numbers"),
     [
         (random_search, {"updates": -1}),
+        (random_search, {"updates": 2**63}),
+        (random_search, {"updates": True}),
+        (evolution, {"updates": 1.0}),
         (random_search, {"children": 0}),
         (evolution, {"population": 0}),
         (evolution, {"sample": 0}),
@@ -104,6 +108,18 @@ def test_evolution_climbs_where_random_search_does_not():
         (qlearning, {"schedule": ((10, 1.5),)}),
         (qlearning, {"replay": -1}),
         (qlearning, {"lr": float("nan")}),
+        (qlearning, {"lr": 1.5}),
+        (qlearning, {"gamma": 1.01}),
+        (qlearning, {"initial": float("inf")}),
+        (qlearning, {"initial": None}),
+        (qlearning, {"schedule": 3}),
+        (qlearning, {"schedule": ((1, 0.5, 2),)}),
+        (qlearning, {"schedule": ((1.5, 0.5),)}),
+        (reinforce, {"power": 0}),
+        (reinforce, {"lr": "0.1"}),
+        (reinforce, {"lr": 10**400}),
+        (reinforce, {"grow_by": None}),
+        (reinforce, {"entropy_weight": -0.1}),
     ],
 )
 def test_a_config_out_of_range_is_refused_by_name(search, numbers):
@@ -111,3 +127,14 @@ def test_a_config_out_of_range_is_refused_by_name(search, numbers):
     with pytest.raises(ValueError, match=f"{name}: got .*, expected"):
         search.Config(**numbers)
     search.Config()
+
+
+def test_numpy_numbers_are_settings_and_become_python_s():
+    """So that a config compares, prints and saves as any other."""
+    assert repr(random_search.Config(np.int64(3), np.uint8(2))) == "Config(updates=3, children=2)"
+    config = reinforce.Config(lr=np.float64(0.5), power=np.float32(2), children=np.int32(4))
+    assert config == reinforce.Config(lr=0.5, power=2.0, children=4) and type(config.lr) is float
+    config = qlearning.Config(schedule=((np.int64(3), np.float64(0.5)),))
+    assert repr(config.schedule) == "((3, 0.5),)"
+    config = evolution.Config(np.int64(9), np.int64(3), np.int64(2))
+    assert len(list(evolution.search(SPACES[2], count_ones, config, torch.Generator()))) == 9
