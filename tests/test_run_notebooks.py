@@ -388,14 +388,23 @@ def test_memory_is_the_same_beside_others_and_counts_what_processes_share_once(t
         assert peak() == pytest.approx(alone, abs=1e6)
 
 
-@pytest.mark.slow
-def test_a_process_that_was_only_just_forked_is_not_counted(tmp_path: Path) -> None:
-    forks = (
-        "import subprocess, sys\nfor _ in range(200): subprocess.run([sys.executable, '-S', '-c', ''], close_fds=False)"
-    )
-    path = course(tmp_path / "c", forks=["x = bytearray(400_000_000)", forks]) / "forks.ipynb"
-    outcome = run_notebooks.run(path, tmp_path / "out", {})
-    assert outcome.failure is None and 450 < outcome.peak_mb < 700
+@linux
+def test_a_fork_counts_when_it_is_seen_twice_and_a_new_program_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between its fork and its exec a process shows the memory of its parent, in smaps_rollup too."""
+    monkeypatch.setattr(watch, "proportional", lambda pid, known: known.own)
+
+    def seen(own: int, forked: bool, *children: int) -> watch.Look:
+        return watch.Look(0, 0, own, 0, 0, own, forked, list(children))
+
+    tree, peaks = watch.Tree(1), []
+    for state in ({1: seen(400, False, 2), 2: seen(400, True)}, {1: seen(400, False, 2), 2: seen(400, True)}):
+        monkeypatch.setattr(watch, "look", state.get)
+        tree.look()
+        peaks.append(tree.peak)
+    new = {1: seen(400, False, 2, 3), 2: seen(400, True), 3: seen(50, False)}
+    monkeypatch.setattr(watch, "look", new.get)
+    tree.look()
+    assert [*peaks, tree.peak] == [400, 800, 850]
 
 
 @pytest.mark.slow
