@@ -54,10 +54,11 @@ from naslab.spaces import CellSpace, MacroSpace, Space, Weights, check_tables
 
 
 class MacroNet(nn.Module):
-    """All layers of a `MacroSpace`, each with every op and a way in from every earlier layer (section 2.4).
+    """All layers of a `MacroSpace`, each with every op and a way in from every earlier layer.
 
-    At a corner it is `child.MacroChild`. Inside: a skip's weight scales the block of the projection that reads it, and
-    what bypasses the projection has the weight of "no skip at all", the product of the weights of all zeros.
+    Pham et al. 2018, Designing Convolutional Networks. At a corner it is `child.MacroChild`. Inside: a skip's weight
+    scales the block of the projection that reads it, and what bypasses the projection has the weight of "no skip at
+    all", the product of the weights of all zeros.
     """
 
     def __init__(self, space: MacroSpace, channels: int, in_channels: int = 3, classes: int = 10) -> None:

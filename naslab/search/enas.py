@@ -192,9 +192,10 @@ def strings(tokens: Tensor) -> tuple[Tokens, ...]:
 def derive(
     space: Space, model: nn.Module, objective: Objective, controller: Controller, n: int, generator: torch.Generator
 ) -> list[tuple[Tokens, float]]:
-    """Samples n children and scores them with the shared weights on one validation batch: best first (section 2.3).
+    """Samples n children and scores them with the shared weights on one validation batch: best first.
 
-    What the search derives is the first, to be trained from scratch.
+    Pham et al. 2018, Training ENAS and Deriving Architectures. What the search derives is the first, to be
+    trained from scratch.
     """
     checks.whole(1, n=n)
     with torch.no_grad():
