@@ -1,6 +1,7 @@
 """The exercise framework, and every exercise of every lesson against its solution, its stub and its wrong answers."""
 
 import dataclasses
+import functools
 import re
 import subprocess
 import sys
@@ -173,14 +174,40 @@ def test_the_proof_fails_for_a_broken_exercise(fake, monkeypatch, number, change
 def test_an_answer_that_raises_gets_a_verdict(fake):
     verdict = check("99.1", lambda x: x / 0)
     assert verdict == Verdict(False, "99.1: not yet. Your answer raised `ZeroDivisionError: division by zero`.")
-    assert check("99.1", None).message == (
-        "99.1: not yet. Your answer raised `TypeError: 'NoneType' object is not callable`."
-    )
+    assert check("99.1", None).message == "99.1: not yet. Got `None`; expected a function."
 
     def silent(x):
         raise RuntimeError
 
     assert check("99.1", silent).message == "99.1: not yet. Your answer raised `RuntimeError`."
+
+
+def test_an_answer_that_exits_or_never_returns_gets_a_verdict_and_an_interrupt_comes_through(fake):
+    def endless(x):
+        return endless(x) + 1
+
+    def interrupted(x):
+        raise KeyboardInterrupt
+
+    class Mute(Exception):
+        def __str__(self):
+            raise RuntimeError
+
+    def mute(x):
+        raise Mute
+
+    assert check("99.1", lambda x: sys.exit()).message == "99.1: not yet. Your answer raised `SystemExit`."
+    assert "Your answer raised `RecursionError: maximum recursion" in check("99.1", endless).message
+    assert check("99.1", mute).message == "99.1: not yet. Your answer raised `Mute`."
+    with pytest.raises(KeyboardInterrupt):
+        check("99.1", interrupted)
+
+
+def test_an_error_of_the_check_is_not_blamed_on_the_answer(fake, monkeypatch):
+    exercise = dataclasses.replace(exercises._find("99.1"), check=lambda answer: f"got {answer(3):.3f}")
+    monkeypatch.setattr(exercises, "_find", lambda id: exercise)
+    message = check("99.1", lambda x: "six").message
+    assert message.startswith("99.1: not yet. The check cannot make sense of what your answer gives (`ValueError: ")
 
 
 def test_a_stub_is_not_taken_for_the_error_that_a_check_expects(fake):
@@ -194,15 +221,18 @@ def test_verdict_is_the_same_text_everywhere(fake):
     assert check("99.1", lambda x: x + x).message == "99.1: correct. Compare it with `solution('99.1')`."
 
 
-def test_the_check_sees_the_answer_as_it_is():
-    def named(x: int) -> int:
+def test_the_check_gets_a_function_like_the_answer_and_the_answer_gets_copies(fake):
+    def named(x: list) -> int:
         """Documented."""
-        return x
+        x.append(0)
+        return len(x)
 
-    watched = exercises._watched(named)
-    assert watched.__name__ == "named" and watched.__doc__ == "Documented." and watched(3) == 3
-    for answer in (3, "text", dict, [1, 2], print):
-        assert exercises._watched(answer) is answer
+    exercise, given = exercises._find("99.1"), [1, 2]
+    prepared = exercises._prepared(exercise, named)
+    assert prepared.__name__ == "named" and prepared.__doc__ == "Documented."
+    assert prepared(given) == 3 and given == [1, 2]
+    assert exercises._prepared(dataclasses.replace(exercise, copies=False), named)(given) == 3 and given == [1, 2, 0]
+    assert exercises._prepared(exercise, functools.partial(max, 3))(5) == 5
 
 
 def test_hints_and_solutions(fake):

@@ -2,8 +2,13 @@
 
 The exercises of notebook NN are the `EXERCISES` of the module `lesson_NN` beside this file; exercise "NN.k" is found by
 its id. A check never raises: whatever the answer does, the verdict says it in words, and Run All goes on.
+
+Three things are done here for all exercises. An answer gets copies of its arguments, so it may change them. What it
+returns is read into plain numbers (`answers.read`), so NaN is never right and float32 is. What comes from the answer
+enters a message as a code span (`answers.shown`).
 """
 
+import copy
 import dis
 import functools
 import importlib
@@ -13,18 +18,35 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FunctionType
-from typing import Any
+from typing import Any, get_type_hints
 
 from IPython.display import Markdown
+
+from naslab.exercises.answers import Unreadable, is_rounded, read, same, shown, span
+
+__all__ = [
+    "Exercise",
+    "Verdict",
+    "check",
+    "exercises",
+    "hint",
+    "is_rounded",
+    "lessons",
+    "same",
+    "shown",
+    "solution",
+]
 
 
 @dataclass(frozen=True)
 class Exercise:
-    """One task. `check(answer)` gives None if it is right, else the message that teaches what is not.
+    """One task. `check(answer)` gives None if the answer is right, else a message that teaches what is wrong.
 
     `solution` is a value, a function that answers, or a function without parameters that shows how its value is found.
-    `wrong` pairs typical wrong answers with a fragment of the message that each must get. The tests hold the check to
-    the solution, to the wrong answers and to the stub.
+    `wrong` pairs typical wrong answers with a fragment of the message that each must get. `form` describes what an
+    answer is, or returns, as `answers.read` takes it; by default it is what the solution is, or is annotated to return.
+    With `copies=False` the answer gets the check's own arguments, for a check that looks at what happened to them.
+    The tests hold the check to the solution, to the wrong answers and to the stub.
     """
 
     id: str
@@ -33,12 +55,24 @@ class Exercise:
     check: Callable[[Any], str | None]
     solution: Any
     wrong: tuple[tuple[Any, str], ...]
+    form: Any = None
+    copies: bool = True
 
     @property
     def answer(self) -> Any:
         """The solution as `check` takes it."""
-        by_itself = isinstance(self.solution, FunctionType) and not inspect.signature(self.solution).parameters
-        return self.solution() if by_itself else self.solution
+        return self.solution if self.asks_for_a_function or not callable(self.solution) else self.solution()
+
+    @property
+    def asks_for_a_function(self) -> bool:
+        return callable(self.solution) and bool(inspect.signature(self.solution).parameters)
+
+    @property
+    def asked(self) -> Any:
+        """The form of what an answer is, or returns."""
+        if self.form is not None:
+            return self.form
+        return get_type_hints(self.solution).get("return", Any) if callable(self.solution) else type(self.solution)
 
 
 @dataclass(frozen=True)
@@ -57,19 +91,30 @@ class _NotAttempted(BaseException):
     """A stub was called. Not an `Exception`, so that no check takes it for an error it expects."""
 
 
+class _Raised(Exception):
+    """The answer raised `error`, which need not be an `Exception`: `sys.exit()` raises another."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(str(type(error)))
+        self.error = error
+
+
 def check(id: str, answer: Any) -> Verdict:
     """The verdict on an answer: right, not yet, or not attempted yet (`...` is left in it).
 
-    Raises `ValueError` only for an unknown id.
+    Raises `ValueError` only for an unknown id, and lets an interrupt through.
     """
     exercise = _find(id)
     try:
-        message = exercise.check(_watched(_attempted(answer)))
+        message = exercise.check(_prepared(exercise, _attempted(answer)))
     except _NotAttempted:
         return Verdict(False, f"{id}: not attempted yet. Hint: call `hint('{id}')`.")
+    except Unreadable as odd:
+        message = str(odd)
+    except _Raised as raised:
+        message = f"Your answer raised {span(_reason(raised.error))}."
     except Exception as error:
-        text = " ".join(str(error).split())[:300].replace("`", "'")
-        message = f"Your answer raised `{type(error).__name__}{': ' * bool(text)}{text}`."
+        message = f"The check cannot make sense of what your answer gives ({span(_reason(error))})."
     if message is None:
         return Verdict(True, f"{id}: correct. Compare it with `solution('{id}')`.")
     return Verdict(False, f"{id}: not yet. {message}")
@@ -114,33 +159,48 @@ def _find(id: str) -> Exercise:
 
 
 def _attempted(value: Any) -> Any:
-    """The value itself, unless it is `...`, holds `...`, or is a function with nothing in it."""
+    """The value itself, unless it is `...`, holds `...`, or is a function with an empty body."""
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, tuple | list) else (value,)
     if any(part is ... or (isinstance(part, FunctionType) and _body(part) == _body(_empty)) for part in parts):
         raise _NotAttempted
     return value
 
 
-def _watched(answer: Any) -> Any:
-    """A function that looks for the stub's `...` in what it returns to the check; other answers as they are."""
-    if not isinstance(answer, FunctionType):
-        return answer
+def _prepared(exercise: Exercise, answer: Any) -> Any:
+    """The answer as the check takes it: a value that is read, or a function that gets copies and whose result is."""
+    if not exercise.asks_for_a_function:
+        return read(answer, exercise.asked)
+    if not callable(answer):
+        raise Unreadable(f"Got {shown(answer)}; expected a function.")
 
-    @functools.wraps(answer)
-    def watched(*args: Any, **kwargs: Any) -> Any:
+    def prepared(*args: Any, **kwargs: Any) -> Any:
+        if exercise.copies:
+            args, kwargs = copy.deepcopy((args, kwargs))
         try:
-            return _attempted(answer(*args, **kwargs))
-        except (TypeError, AttributeError) as error:
-            if "ellipsis" in str(error):  # `...` met an operator half way
-                raise _NotAttempted from error
+            result = _attempted(answer(*args, **kwargs))
+        except (KeyboardInterrupt, _NotAttempted):
             raise
+        except BaseException as error:  # of any type: the answer may even call `sys.exit()`
+            if isinstance(error, TypeError | AttributeError) and "ellipsis" in _reason(error):
+                raise _NotAttempted from error  # `...` met an operator half way
+            raise _Raised(error) from error
+        return read(result, exercise.asked)
 
-    return watched
+    return functools.wraps(answer)(prepared)
+
+
+def _reason(error: BaseException) -> str:
+    """The error's type and text, if it can tell them."""
+    try:
+        text = str(error)
+    except Exception:  # of any type: the error may be the answer's
+        text = ""
+    return f"{type(error).__name__}{': ' * bool(text)}{text}"
 
 
 def _empty() -> None: ...
 
 
 def _body(function: Callable) -> list[tuple[str, Any]]:
-    """What a function does, without where its constants and lines are: `def f(): ...` equals `_empty`."""
+    """The function's instructions without their line numbers: the body of `def f(): ...` equals that of `_empty`."""
     return [(i.opname, i.argval) for i in dis.get_instructions(function) if i.opname != "NOP"]

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from naslab import spaces
-from naslab.exercises import Exercise
+from naslab.exercises import Exercise, same
 
 
 def check_length(answer: Callable[[int], int]) -> str | None:
@@ -61,9 +61,10 @@ def check_expected_best(answer: Callable[[Sequence[float], int], float]) -> str 
         ([0.0, 1.0], 2, 0.75),
         ([5.0, 1.0, 3.0], 1, 3.0),
         ([5.0, 1.0, 3.0], 2, 35 / 9),
+        ([1.0, 4.0, 1.0], 2, 24 / 9),
     ):
         got = answer(values, n)
-        if abs(got - expected) > 1e-9:
+        if not same(got, expected):
             listed = f"listing all {len(values)}^{n} outcomes gives {expected:.4g}"
             return f"For {values} and {n} draws your function gives {got:.4g}; {listed}."
     return None
@@ -144,6 +145,13 @@ EXERCISES = (
             (
                 lambda v, n: sum(x * (((k + 1) / len(v)) ** n - (k / len(v)) ** n) for k, x in enumerate(v)),
                 "gives 3.889",
+            ),
+            (lambda values, draws: expected_best([*set(values)], draws), "[1.0, 4.0, 1.0] and 2 draws"),
+            (
+                lambda v, n: sum(
+                    x * (((sorted(v).index(x) + 1) / len(v)) ** n - (sorted(v).index(x) / len(v)) ** n) for x in v
+                ),
+                "[1.0, 4.0, 1.0] and 2 draws",
             ),
         ),
     ),

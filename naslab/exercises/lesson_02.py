@@ -2,26 +2,24 @@
 
 from collections.abc import Callable, Sequence
 
-from naslab.exercises import Exercise
+import numpy as np
+
+from naslab.exercises import Exercise, same
 
 Numbers = Sequence[float]
-POLICY, REWARDS = (0.5, 0.3, 0.2), (1.0, 0.0, 0.5)
+POLICY, REWARDS = (0.5, 0.3, 0.2), (1.0, 0.0, 0.5)  # answers get them as arrays
 
 
-def _differs(got: Numbers, expected: Numbers) -> bool:
-    return len(got) != len(expected) or any(abs(a - b) > 1e-9 for a, b in zip(got, expected, strict=True))
-
-
-def check_score(answer: Callable[[Numbers, int], Numbers]) -> str | None:
+def check_score(answer: Callable[[np.ndarray, int], list[float]]) -> str | None:
     for a in range(3):
-        got, expected = list(answer(POLICY, a)), score(POLICY, a)
-        if not _differs(got, expected):
+        got, expected = answer(np.array(POLICY), a), score(POLICY, a)
+        if same(got, expected):
             continue
-        if not _differs(got, [1.0 * (i == a) for i in range(3)]):
+        if same(got, [1.0 * (i == a) for i in range(3)]):
             return "Right for the option itself, but every theta enters the normalising sum, too: differentiate it."
-        if not _differs(got, [-g for g in expected]):
+        if same(got, [-g for g in expected]):
             return "The sign is reversed: raising theta_a must raise log p_a."
-        if not _differs(got, [POLICY[a] * g for g in expected]):
+        if same(got, [POLICY[a] * g for g in expected]):
             return "This is the gradient of p_a. The gradient of its logarithm is that divided by p_a."
         return f"For p = {POLICY} and a = {a} your function gives {got}. Its entries must add up to 0: do they?"
     return None
@@ -31,30 +29,35 @@ def score(p: Numbers, a: int) -> list[float]:
     return [(1.0 if i == a else 0.0) - p_i for i, p_i in enumerate(p)]
 
 
-def check_baseline_term(answer: Callable[[Numbers, float], Numbers]) -> str | None:
-    for b in (1.0, -4.0):
-        got = list(answer(POLICY, b))
+def check_baseline_term(answer: Callable[[np.ndarray, np.ndarray], list[float]]) -> str | None:
+    for b in ([1.0] * 3, [-4.0] * 3, [1.0, -2.0, 0.5], [0.0, 0.0, 3.0]):
+        got, expected = answer(np.array(POLICY), np.array(b)), baseline_term(POLICY, b)
         if len(got) != 3:
             return f"Got {len(got)} numbers; the gradient has one for each theta, here 3."
-        if any(abs(g) > 1e-9 for g in got):
+        if same(got, expected):
+            continue
+        if len({*b}) == 1:
             return f"With b = {b} you get {got}. What is the gradient of the sum of all p_a, which is always 1?"
+        if same(got, [0.0] * 3):
+            return f"With b = {b} you get 0. The sum is 0 if all options share one baseline; here they do not."
+        return f"With b = {b} you get {got}, not {expected}. Multiply the score of option a by its own b_a."
     return None
 
 
-def baseline_term(p: Numbers, b: float) -> list[float]:
-    return [sum(p_a * ((1.0 if i == a else 0.0) - p[i]) * b for a, p_a in enumerate(p)) for i in range(len(p))]
+def baseline_term(p: Numbers, b: Numbers) -> list[float]:
+    return [sum(p_a * ((1.0 if i == a else 0.0) - p[i]) * b[a] for a, p_a in enumerate(p)) for i in range(len(p))]
 
 
-def check_best_baseline(answer: Callable[[Numbers, Numbers], float]) -> str | None:
+def check_best_baseline(answer: Callable[[np.ndarray, np.ndarray], float]) -> str | None:
     for p, rewards in ((POLICY, REWARDS), ((0.7, 0.2, 0.1), (0.2, 0.9, 0.4))):
-        got, expected = answer(p, rewards), best_baseline(p, rewards)
-        if abs(got - expected) < 1e-9:
+        got, expected = answer(np.array(p), np.array(rewards)), best_baseline(p, rewards)
+        if same(got, expected):
             continue
-        if abs(got - sum(a * r for a, r in zip(p, rewards, strict=True))) < 1e-9:
+        if same(got, sum(a * r for a, r in zip(p, rewards, strict=True))):
             return (
                 "That is the expected reward, a good baseline. The best one also weights each option by |grad log p|^2."
             )
-        if abs(got - sum(rewards) / 3) < 1e-9:
+        if same(got, sum(rewards) / 3):
             return "That is the plain mean of the rewards: it forgets how often each option is drawn."
         return f"For p = {p} and R = {rewards} you get {got:.4f}; the variance is least at {expected:.4f}."
     return None
@@ -68,10 +71,10 @@ def best_baseline(p: Numbers, rewards: Numbers) -> float:
 def check_baselines(answer: Callable[[Numbers, float], Numbers]) -> str | None:
     rewards = [0.5, 0.9, 0.1, 0.4]
     for decay in (0.9, 0.5):
-        got, expected = list(answer(rewards, decay)), baselines(rewards, decay)
-        if not _differs(got, expected):
+        got, expected = answer(rewards, decay), baselines(rewards, decay)
+        if same(got, expected):
             continue
-        if not _differs(got, baselines([*rewards, 0.0], decay)[1:]):
+        if same(got, baselines([*rewards, 0.0], decay)[1:]):
             return "These are the averages after each update; the one that is used has not seen the present rewards."
         if len(got) != 4:
             return f"Got {len(got)} numbers for 4 updates."
@@ -106,17 +109,23 @@ EXERCISES = (
     ),
     Exercise(
         id="02.2",
-        statement="Write `baseline_term(p, b)`: the sum over a of p_a grad log p_a b, for the softmax, as a list.",
+        statement=(
+            "Write `baseline_term(p, b)`: the sum over a of p_a grad log p_a b_a, for the softmax, as a list. Here "
+            "every option a has a baseline b_a of its own."
+        ),
         hints=(
             "Use your `score(p, a)` of exercise 02.1.",
-            "For each theta_i: add up p[a] * score(p, a)[i] * b over the options a.",
+            "For each theta_i: add up p[a] * score(p, a)[i] * b[a] over the options a.",
         ),
         check=check_baseline_term,
         solution=baseline_term,
         wrong=(
-            (lambda p, b: 0.0 * b, "TypeError"),
+            (lambda p, b: 0.0 * b, "if all options share one baseline"),
+            (lambda p, b: [0] * len(p), "if all options share one baseline"),
+            (lambda p, b: baseline_term(p, [1.0] * len(p)), "if all options share one baseline"),
             (lambda p, b: [0.0], "one for each theta"),
-            (lambda p, b: [p_i * b for p_i in p], "always 1"),
+            (lambda p, b: p * b, "always 1"),
+            (lambda p, b: [-g for g in baseline_term(p, b)], "its own b_a"),
         ),
     ),
     Exercise(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from naslab.child import TreeCell
-from naslab.exercises import Exercise
+from naslab.exercises import Exercise, is_rounded, same
 from naslab.spaces import Tokens, TreeSpace, all_strings
 
 Pair = tuple[float, float]
@@ -19,6 +19,8 @@ def check_strings(answer: Callable[[int, int, int], int]) -> str | None:
         got, expected = answer(base, c, a), (c * a) ** (2 * base) * (2 * base - 1) ** 2
         if got == expected:
             continue
+        if is_rounded(got, expected):
+            return f"Got {got}, a float, which has lost digits. Count with integers: `//` in place of `/`."
         if got == (c * a) ** (2 * base - 1) * (2 * base - 1) ** 2:
             return "You counted the nodes' functions and both indices. The injection chooses two functions, too."
         if got == (c * a) ** (2 * base):
@@ -39,20 +41,18 @@ def strings(base: int, combinations: int, activations: int) -> int:
 
 def check_step(answer: Callable[[float, float, float, Sequence[float]], Pair]) -> str | None:
     for x, h, c in ((0.7, -0.4, 0.9), (-1.2, 0.3, 0.5), (0.5, 0.8, -0.6), (0.5, 0.0, 0.0)):
-        got, expected = tuple(answer(x, h, c, WEIGHTS)), by_package(x, h, c)
-        if len(got) != 2:
-            return f"Got {len(got)} numbers; return two, h and c."
-        if _near(got, expected):
+        got, expected = answer(x, h, c, WEIGHTS), by_package(x, h, c)
+        if same(got, expected):
             continue
-        if _near(got, expected[::-1]):
+        if same(got, expected[::-1]):
             return "Both numbers are right, but in the wrong order: return h first, then c."
-        if _near(got[:1], expected[:1]) and _near(got[1:], expected[:1]):
+        if same(got, expected[:1] * 2):
             return "h is right. c_t is the root's value before its activation."
-        if _near(got[:1], expected[:1]):
+        if same(got[0], expected[0]):
             return f"h is right, c is not: for x, h, c = {x}, {h}, {c} it is {expected[1]:.6f}, you get {got[1]:.6f}."
-        if _near(got, _step(x, h, c, WEIGHTS, inject="never")):
+        if same(got, _step(x, h, c, WEIGHTS, inject="never")):
             return "The injection is missing: the root reads a_1' = ReLU(a_1 * c_(t-1)), not a_1."
-        if _near(got, _step(x, h, c, WEIGHTS, inject="before")):
+        if same(got, _step(x, h, c, WEIGHTS, inject="before")):
             return "c_(t-1) is injected after node 1's own activation, not before it."
         return f"For x, h, c = {x}, {h}, {c} you get {got}; node by node it should become {expected}."
     return None
@@ -82,24 +82,20 @@ def _step(x: float, h: float, c: float, w: Sequence[float], inject: str) -> Pair
     return math.tanh(a0 + a1), a0 + a1
 
 
-def _near(got: Sequence[float], expected: Sequence[float]) -> bool:
-    return all(abs(a - b) < 1e-9 for a, b in zip(got, expected, strict=True))
-
-
 def check_text(answer: Callable[[Sequence[float]], Pair]) -> str | None:
-    for p in ([0.1] * 5, [0.5, 0.25, 0.5], [1.0, 0.02]):
-        got, expected = tuple(answer(p)), judge_text(p)
-        if len(got) != 2:
-            return f"Got {len(got)} numbers; return two, the perplexity and the bits."
-        if _near(got, expected):
+    for p in ([0.5, 0.25, 0.5], [0.1] * 5, [1.0, 0.02]):  # first an uneven p, for which all means differ
+        got, expected = answer(p), judge_text(p)
+        if same(got, expected):
             continue
-        if _near(got[:1], expected[:1]) and _near(got[1:], [math.log(expected[0])]):
+        if same(got, (expected[0], math.log(expected[0]))):
             return "The perplexity is right. Its natural logarithm counts nats; bits have the base 2."
-        if _near(got[:1], [sum(1 / q for q in p) / len(p)]):
+        if same(got[0], expected[0]):
+            return f"The perplexity is right. For p = {p} the bits are {expected[1]:.6f}, not {got[1]:.6f}."
+        if same(got[0], sum(1 / q for q in p) / len(p)):
             return "That averages 1/p. Average the logarithms, then take the exponential: a geometric mean."
-        if _near(got[:1], [len(p) / sum(p)]):
+        if same(got[0], len(p) / sum(p)):
             return "That is one over the mean probability. Average the logarithms of p, not p."
-        if _near(got[:1], [1 / math.prod(p)]):
+        if same(got[0], 1 / math.prod(p)):
             return "That adds up the losses of all characters; divide by their number."
         return f"For p = {p} you get {got}, expected {expected}."
     return None
@@ -113,7 +109,7 @@ def judge_text(p: Sequence[float]) -> Pair:
 def check_dead(answer: Callable[[Tokens], bool]) -> str | None:
     everything = [*all_strings(TreeSpace(1))]
     for tokens in everything:
-        got, expected = bool(answer(tokens)), stays_at_zero(tokens)
+        got, expected = answer(tokens), stays_at_zero(tokens)
         if got == expected:
             continue
         if got and tokens[0] == 0:
@@ -165,6 +161,7 @@ EXERCISES = (
             (lambda b, c, a: (c * a) ** (2 * b) * (2 * b - 1), "two cell indices"),
             (lambda b, c, a: (c * a) ** (2 * b) * math.comb(2 * b - 1, 2), "order counts"),
             (lambda b, c, a: (c + a) ** (2 * b) * (2 * b - 1) ** 2, "you get"),
+            (lambda b, c, a: float(c * a) ** (2 * b) * (2 * b - 1) ** 2, "Count with integers"),
         ),
     ),
     Exercise(
@@ -186,7 +183,7 @@ EXERCISES = (
             (lambda x, h, c, w: _step(x, h, c, w, "never"), "injection is missing"),
             (lambda x, h, c, w: _step(x, h, c, w, "before"), "not before it"),
             (lambda x, h, c, w: (math.tanh(w[0] * x + w[1] * h), c), "node by node"),
-            (lambda x, h, c, w: (0.0, 0.0, 0.0), "return two"),
+            (lambda x, h, c, w: (0.0, 0.0, 0.0), "expected two numbers"),
         ),
     ),
     Exercise(
@@ -203,6 +200,7 @@ EXERCISES = (
             (lambda p: (len(p) / sum(p), math.log2(len(p) / sum(p))), "logarithms of p, not p"),
             (lambda p: (1 / math.prod(p), 0.0), "divide by their number"),
             (lambda p: (judge_text(p)[0], math.log(judge_text(p)[0])), "base 2"),
+            (lambda p: (judge_text(p)[0], -sum(math.log2(q) for q in p)), "The perplexity is right. For p"),
             (lambda p: (0.0, 0.0), "expected"),
         ),
     ),

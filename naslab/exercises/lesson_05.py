@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from itertools import chain
-from math import cos, exp, isclose, pi
+from math import cos, exp, pi
 from typing import Any
 
 from naslab import schedules, spaces
-from naslab.exercises import Exercise
+from naslab.exercises import Exercise, is_rounded, same, shown
 
 Gradients = Sequence[
     dict[str, float]
@@ -16,13 +16,13 @@ Gradients = Sequence[
 def check_gpu_hours(answer: Callable[..., float]) -> str | None:
     for children, minutes, gpus in ((12_800, 100, 450), (10, 6, 1), (500, 30, 20)):
         got, expected = answer(children, minutes, gpus), gpu_hours(children, minutes, gpus)
-        if isclose(got, expected, rel_tol=1e-9):
+        if same(got, expected):
             continue
-        if isclose(got, expected * 60, rel_tol=1e-9):
+        if same(got, expected * 60):
             return "These are GPU minutes: an hour has 60."
-        if gpus > 1 and isclose(got, expected / gpus, rel_tol=1e-9):
+        if gpus > 1 and same(got, expected / gpus):
             return "These are the hours on the clock. A GPU hour is an hour of *one* GPU, so more GPUs do not save any."
-        if gpus > 1 and isclose(got, expected * gpus, rel_tol=1e-9):
+        if gpus > 1 and same(got, expected * gpus):
             return "Every child is trained once, on one GPU, not once on each of them."
         return f"{children} children of {minutes} minutes on {gpus} GPUs cost {expected:.6g} GPU hours, not {got:.6g}."
     return None
@@ -41,6 +41,8 @@ def check_sets_and_children(answer: Callable[[int, int], tuple[int, int]]) -> st
             return f"{layers} layers of {ops} ops hold {layers * ops} sets of weights, not {sets}.{why}"
         if children == expected:
             continue
+        if is_rounded(children, expected):
+            return f"Got {children}, a float, which has lost digits. Count with integers: `//` in place of `/`."
         if children == ops**layers:
             return "The skip bits are missing: layer i has one for each of the i layers before it."
         if children == ops**layers * 2 ** (layers * (layers + 1) // 2):
@@ -64,21 +66,21 @@ def check_expected_gradient(answer: Callable[[Sequence[float], Gradients], dict[
     for p, gradients in cases:
         got, expected = answer(p, gradients), expected_gradient(p, gradients)
         if got.keys() != expected.keys():
-            return f"Your gradient is of {sorted(got)}; the children together have {sorted(expected)}."
-        if all(isclose(got[name], expected[name], abs_tol=1e-9) for name in expected):
+            return f"Your gradient is of {shown(sorted(got))}; the children together have {sorted(expected)}."
+        if same(got, expected):
             continue
         chosen = {name: sum(q for q, g in zip(p, gradients, strict=True) if name in g) for name in expected}
-        if all(isclose(got[name] * chosen[name], expected[name], abs_tol=1e-9) for name in expected):
+        if same({name: got[name] * chosen[name] for name in expected}, expected):
             return (
                 "You average over the children that *use* a set. Those that do not count, too, with gradient 0: a set "
                 "that is seldom chosen learns slowly."
             )
         plain = {name: sum(g.get(name, 0.0) for g in gradients) for name in expected}
-        if all(isclose(got[name], plain[name], abs_tol=1e-9) for name in expected):
+        if same(got, plain):
             return "The probabilities are missing."
-        if all(isclose(got[name] * len(p), plain[name], abs_tol=1e-9) for name in expected):
+        if same({name: got[name] * len(p) for name in expected}, plain):
             return "Children are not equally likely: weight each with its probability p."
-        name = next(n for n in expected if not isclose(got[n], expected[n], abs_tol=1e-9))
+        name = next(n for n in expected if not same(got[n], expected[n]))
         return (
             f"For p = {p}, gradients = {gradients} the gradient of {name!r} is {expected[name]:g}, not {got[name]:g}."
         )
@@ -94,15 +96,15 @@ def check_lr(answer: Callable[[float], float]) -> str | None:
     rate = schedules.Restarts()
     for epoch in (0, 5, 9.9, 10, 20, 29, 30, 50, 69, 150, 230, 309):
         got, expected = answer(epoch), rate(epoch)
-        if isclose(got, expected, rel_tol=1e-6):
+        if same(got, expected):
             continue
-        if isclose(got, schedules.Restarts(factor=1)(epoch), rel_tol=1e-6):
+        if same(got, schedules.Restarts(factor=1)(epoch)):
             return f"At epoch {epoch}: each cosine is twice as long as the one before; yours all have 10 epochs."
-        if isclose(got, schedules.cosine(epoch / 310, 0.05, 0.001), rel_tol=1e-6):
+        if same(got, schedules.cosine(epoch / 310, 0.05, 0.001)):
             return f"At epoch {epoch}: a single cosine from 0 to 310; it must start again at 10, 30, 70, 150."
-        if isclose(got, schedules.Restarts(low=0.0)(epoch), rel_tol=1e-6):
+        if same(got, schedules.Restarts(low=0.0)(epoch)):
             return f"At epoch {epoch}: the rate falls to 0.001, not to 0."
-        if isclose(got, schedules.Restarts(low=0.05, high=0.001)(epoch), rel_tol=1e-6):
+        if same(got, schedules.Restarts(low=0.05, high=0.001)(epoch)):
             return f"At epoch {epoch}: it rises from 0.001 to 0.05, the wrong way round."
         return f"At epoch {epoch} the rate is {expected:.5f}, not {got:.5f}."
     return None
@@ -131,21 +133,22 @@ def check_derive(answer: Callable[..., Any]) -> str | None:
 
         got = answer(sample, score, n)
         expected = max(written[:n], key=worth.__getitem__)
-        if isinstance(got, float) and got == worth[expected]:
+        child = tuple(got) if isinstance(got, list) else got
+        if same(got, worth[expected]):
             return "That is the best *score*. Return the child that has it: it is to be retrained."
-        if isinstance(got, list):
+        if isinstance(got, list) and child not in written:
             return "That is a list. Derive one child: the best."
         if (drawn := len(written) - len(list(stream))) != n:
             return f"For n = {n} you sampled {drawn} children."
-        if got == expected and sorted(scored) == sorted(written[:n]):
+        if child == expected and sorted(scored) == sorted(written[:n]):
             continue
-        if got == expected:
+        if child == expected:
             return f"For n = {n} you scored {len(scored)} times: once for each child is enough, and a score costs time."
-        if n > 1 and got == written[n - 1]:
+        if n > 1 and child == written[n - 1]:
             return "That is the last child sampled, whatever its score."
-        if n > 1 and got == min(written[:n], key=worth.__getitem__):
+        if n > 1 and child == min(written[:n], key=worth.__getitem__):
             return "That is the worst child: a reward is better the higher it is."
-        return f"For n = {n} the best child is {expected}, not {got}."
+        return f"For n = {n} the best child is {expected}, not {shown(got)}."
     return None
 
 

@@ -1,35 +1,34 @@
 """Exercises of lesson 07, continuous relaxation."""
 
 from collections.abc import Callable, Sequence
-from math import isclose, log
-from typing import Any
+from math import log
 
 import torch
 from torch import Tensor
 
-from naslab.exercises import Exercise
+from naslab.exercises import Exercise, same, shown
 from naslab.spaces import NONE, CellSpace
 
 Node = Sequence[Sequence[float]]  # the weights of a node's incoming edges: a row for each source, a column for each op
 Pairs = list[tuple[int, str]]  # (source, op)
 
 
-def check_jacobian(answer: Callable[[Tensor], Any]) -> str | None:
+def check_jacobian(answer: Callable[[Tensor], Tensor]) -> str | None:
     for values in ([0.5, 0.5], [0.7, 0.2, 0.1], [0.1, 0.2, 0.3, 0.4], [1.0, 0.0, 0.0]):
         w = torch.tensor(values, dtype=torch.float64)
-        got, expected = torch.as_tensor(answer(w)).to(w), jacobian(w)
+        got, expected = answer(w), jacobian(w)
         if got.shape != expected.shape:
             return f"{len(w)} weights, {len(w)} alphas make a matrix {tuple(expected.shape)}, not {tuple(got.shape)}."
-        if torch.allclose(got, expected, rtol=0, atol=1e-9):
+        if same(got, expected):
             continue
-        if torch.allclose(got, -expected, rtol=0, atol=1e-9):
+        if same(got, -expected):
             return "The sign is the wrong way round: to raise alpha_k raises w_k, and lowers the other weights."
-        if torch.allclose(got, expected.diag().diag(), rtol=0, atol=1e-9):
+        if same(got, expected.diag().diag()):
             return (
                 "Only the diagonal is there. The weights add up to 1, so what one gains the others lose: each column "
                 "must add up to 0."
             )
-        if torch.allclose(got.diag(), expected.diag(), rtol=0, atol=1e-9):
+        if same(got.diag(), expected.diag()):
             return "The diagonal is right. Beside it, i and k differ: the delta is 0, and the entry -w_i w_k."
         i, k = divmod(int((got - expected).abs().argmax()), len(w))
         return f"For w = {values} the entry [{i}, {k}] is {expected[i, k]:g}, not {got[i, k]:g}."
@@ -43,15 +42,15 @@ def jacobian(w: Tensor) -> Tensor:
 def check_temperature(answer: Callable[[float, float], float]) -> str | None:
     for lead, share in ((2.0, 0.99), (1.0, 0.9), (0.5, 0.75), (3.0, 0.6)):
         got, expected = answer(lead, share), temperature(lead, share)
-        if isclose(got, expected, rel_tol=1e-9):
+        if same(got, expected):
             continue
-        if isclose(got, 1 / expected, rel_tol=1e-9):
+        if same(got, 1 / expected):
             return "That is 1 / T: alpha is *divided* by the temperature."
-        if isclose(abs(got), -lead / log(share), rel_tol=1e-9):
+        if same(abs(got), -lead / log(share)):
             return "log(share) is half of it. The weights' ratio is share / (1 - share): the other op has the rest."
-        if isclose(got, -expected, rel_tol=1e-9):
+        if same(got, -expected):
             return "The sign is the wrong way round: the ratio that exp(lead / T) must equal is share / (1 - share)."
-        if isclose(got, log(share / (1 - share)) * lead, rel_tol=1e-9):
+        if same(got, log(share / (1 - share)) * lead):
             return "A larger lead needs *less* cooling: solve exp(lead / T) = share / (1 - share) for T."
         return f"A lead of {lead:g} becomes a share of {share:g} at temperature {expected:.4g}, not {got:.4g}."
     return None
@@ -61,13 +60,13 @@ def temperature(lead: float, share: float) -> float:
     return lead / log(share / (1 - share))
 
 
-def check_alpha_gradient(answer: Callable[[Tensor, Tensor], Any]) -> str | None:
+def check_alpha_gradient(answer: Callable[[Tensor, Tensor], Tensor]) -> str | None:
     for weights, slopes in (([0.7, 0.2, 0.1], [3.0, 1.0, -4.0]), ([0.5, 0.5], [1.0, -2.0]), ([1.0, 0.0], [2.0, 5.0])):
         w, g = torch.tensor(weights, dtype=torch.float64), torch.tensor(slopes, dtype=torch.float64)
-        got, expected = torch.as_tensor(answer(w, g)).to(w), alpha_gradient(w, g)
+        got, expected = answer(w, g), alpha_gradient(w, g)
         if got.shape != expected.shape:
             return f"There is one number for each of {len(w)} alphas; yours has the shape {tuple(got.shape)}."
-        if torch.allclose(got, expected, rtol=0, atol=1e-9):
+        if same(got, expected):
             continue
         for said, wrong in (
             (
@@ -80,7 +79,7 @@ def check_alpha_gradient(answer: Callable[[Tensor, Tensor], Any]) -> str | None:
             ("The mean of g is the one under w, sum_j w_j g_j, not the plain one.", w * (g - g.mean())),
             ("The sign is the wrong way round: this is the gradient, not the step against it.", -expected),
         ):
-            if torch.allclose(got, wrong, rtol=0, atol=1e-9):
+            if same(got, wrong):
                 return said
         return f"For w = {weights}, g = {slopes} it is {expected.tolist()}, not {got.tolist()}."
     return None
@@ -91,32 +90,40 @@ def alpha_gradient(w: Tensor, g: Tensor) -> Tensor:
 
 
 def check_keep(answer: Callable[[Node, Sequence[str], int], Pairs]) -> str | None:
-    ops = (NONE, "pool", "skip", "conv")
-    cases: tuple[tuple[list[list[float]], int], ...] = (
-        ([[0.7, 0.1, 0.1, 0.1], [0.1, 0.5, 0.3, 0.1], [0.2, 0.1, 0.3, 0.4]], 2),
-        ([[0.0, 0.05, 0.5, 0.45], [0.6, 0.05, 0.05, 0.3], [0.55, 0.2, 0.15, 0.1]], 2),
-        ([[0.4, 0.05, 0.05, 0.5], [0.3, 0.1, 0.4, 0.2]], 1),
-        ([[0.1, 0.2, 0.3, 0.4], [0.0, 0.1, 0.3, 0.6], [0.2, 0.6, 0.1, 0.1], [0.05, 0.05, 0.2, 0.7]], 3),
+    usual = (NONE, "pool", "skip", "conv")
+    cases: tuple[tuple[list[list[float]], tuple[str, ...], int], ...] = (
+        ([[0.7, 0.1, 0.1, 0.1], [0.1, 0.5, 0.3, 0.1], [0.2, 0.1, 0.3, 0.4]], usual, 2),
+        ([[0.0, 0.05, 0.5, 0.45], [0.6, 0.05, 0.05, 0.3], [0.55, 0.2, 0.15, 0.1]], usual, 2),
+        ([[0.4, 0.05, 0.05, 0.5], [0.3, 0.1, 0.4, 0.2]], usual, 1),
+        ([[0.1, 0.2, 0.3, 0.4], [0.0, 0.1, 0.3, 0.6], [0.2, 0.6, 0.1, 0.1], [0.05, 0.05, 0.2, 0.7]], usual, 3),
+        ([[0.6, 0.05, 0.05, 0.3], [0.0, 0.3, 0.35, 0.349]], usual, 1),
+        ([[0.1, 0.2, 0.6, 0.1], [0.5, 0.2, 0.1, 0.2]], ("pool", "conv", NONE, "skip"), 1),
     )
-    for rows, k in cases:
-        got, expected = [(int(source), str(op)) for source, op in answer(rows, ops, k)], by_the_package(rows, ops, k)
+    for rows, ops, k in cases:
+        got, expected = answer(rows, ops, k), by_the_package(rows, ops, k)
         if sorted(got) == sorted(expected):
             continue
         if any(op == NONE for _, op in got):
-            return f"For {rows} you keep {NONE!r}: it is left out before anything is compared."
+            where = f"For {rows} and the ops {ops}"
+            return f"{where} you keep {NONE!r}: it is left out, wherever it stands, before anything is compared."
         if len(got) != k:
             return f"For k = {k} you keep {len(got)} pairs."
         if len({source for source, _ in got}) < k:
             return f"For {rows} you read a source twice: the k pairs come from different sources."
+        if sorted(got) == sorted(_renormalised(rows, ops, k)):
+            return (
+                f"For {rows} you divide by what {NONE!r} leaves over. The rule compares the weights as they are: "
+                f"expected {expected}."
+            )
         best = {s: max((w, op) for w, op in zip(r, ops, strict=True) if op != NONE)[1] for s, r in enumerate(rows)}
         if sorted(got) == [(s, best[s]) for s in range(k)]:
             return f"For {rows} you keep the *first* {k} sources. Keep those whose best op has the largest weight."
-        if all(best[source] == op for source, op in got):
+        if all(best.get(source) == op for source, op in got):
             return (
                 f"For {rows} the best op of each source is right, but not which sources stay. An edge is as strong as "
                 f"its best op without {NONE!r}; expected {expected}."
             )
-        return f"For {rows} the pairs are {expected}, not {got}."
+        return f"For {rows} and the ops {ops} the pairs are {expected}, not {shown(got)}."
     return None
 
 
@@ -147,7 +154,19 @@ def _with_none(weights: Node, ops: Sequence[str], k: int) -> Pairs:
 
 def _by_least_none(weights: Node, ops: Sequence[str], k: int) -> Pairs:
     best = dict(keep(weights, ops, len(weights)))
-    return [(s, best[s]) for s in sorted(best, key=lambda s: weights[s][0])[:k]]
+    return [(s, best[s]) for s in sorted(best, key=lambda s: weights[s][ops.index(NONE)])[:k]]
+
+
+def _renormalised(weights: Node, ops: Sequence[str], k: int) -> Pairs:
+    """The softmax without `none`, as if it had never been there."""
+    none = ops.index(NONE)
+    return keep([[w / (1 - row[none]) for w in row] for row in weights], ops, k)
+
+
+def _first_column(weights: Node, ops: Sequence[str], k: int) -> Pairs:
+    """Takes the first column for that of `none`."""
+    best = [(*max(zip(row[1:], ops[1:], strict=True)), s) for s, row in enumerate(weights)]
+    return [(s, op) for _, op, s in sorted(best, reverse=True)[:k]]
 
 
 EXERCISES = (
@@ -231,6 +250,8 @@ EXERCISES = (
             (_strongest_pairs, "read a source twice"),
             (lambda weights, ops, k: [(s, op) for s, op in sorted(keep(weights, ops, len(weights)))[:k]], "*first*"),
             (_by_least_none, "not which sources stay"),
+            (_renormalised, "leaves over"),
+            (_first_column, "wherever it stands"),
             (lambda weights, ops, k: keep(weights, ops, k)[:1], "you keep 1 pairs"),
             (lambda weights, ops, k: [(s, "skip") for s, _ in keep(weights, ops, k)], "the pairs are"),
         ),

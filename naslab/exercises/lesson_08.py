@@ -1,13 +1,12 @@
 """Exercises of lesson 08, the bilevel problem."""
 
 from collections.abc import Callable
-from math import ceil, isclose, log
-from typing import Any
+from math import ceil, log
 
 import torch
 from torch import Tensor
 
-from naslab.exercises import Exercise
+from naslab.exercises import Exercise, same
 
 
 def tensors(seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -19,15 +18,10 @@ def tensors(seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return g_alpha, g_w, mixed, root @ root.T + torch.eye(4, dtype=torch.float64)
 
 
-def same(got: Any, expected: Tensor) -> bool:
-    got = torch.as_tensor(got, dtype=expected.dtype)
-    return got.shape == expected.shape and torch.allclose(got, expected, rtol=1e-6, atol=1e-9)
-
-
 def check_second_order(answer: Callable[..., Tensor]) -> str | None:
     for seed, xi in ((0, 0.5), (1, 0.025), (2, 0.0), (3, 2.0)):
         g_alpha, g_w, mixed, _ = tensors(seed)
-        got, through = torch.as_tensor(answer(g_alpha, g_w, mixed, xi)), mixed @ g_w
+        got, through = answer(g_alpha, g_w, mixed, xi), mixed @ g_w
         if got.shape != g_alpha.shape:
             return f"The gradient has a number for each alpha, shape {(*g_alpha.shape,)}; yours has {(*got.shape,)}."
         if same(got, g_alpha - xi * through):
@@ -49,20 +43,22 @@ def second_order(g_alpha: Tensor, g_w: Tensor, mixed: Tensor, xi: float) -> Tens
 
 
 def check_at_rest(answer: Callable[[float, float, float], float]) -> str | None:
-    for xi, c, h in ((0.0, 2.0, 2.0), (0.25, 3.0, 2.0), (0.5, 2.0, 2.0), (0.1, 2.0, 5.0), (1.0, 1.0, 3.0)):
-        got, expected = float(answer(xi, c, h)), at_rest(xi, c, h)
-        if isclose(got, expected, rel_tol=1e-9):
+    for xi, c, h in ((0.0, 2.0, 2.0), (0.2, 3.0, 2.0), (0.5, 2.0, 2.0), (0.1, 2.0, 5.0), (1.0, 1.0, 3.0)):
+        got, expected = answer(xi, c, h), at_rest(xi, c, h)
+        if same(got, expected):
             continue
         where = f"For xi = {xi:g}, c = {c:g}, h = {h:g}"
-        if isclose(got, c):
+        if same(got, c):
             return f"{where}: {got:g} is where first order rests. The second term adds xi h alpha to the gradient."
-        if isclose(got, c / 2):
+        if same(got, c / 2):
             return f"{where}: {got:g} is the bilevel optimum, which algorithm 1 only finds for one xi."
-        if xi * h != 1 and isclose(got, c / (1 - xi * h)):
+        if xi * h != 1 and same(got, c / (1 - xi * h)):
             return f"{where}: the sign. The mixed derivative of the training loss is -h, and eq. 7 has a minus too."
-        if isclose(got, c / (1 + 2 * xi)):
+        if same(got, c * (1 - xi * h)):
+            return f"{where}: that is the first term of a series in xi h. Solve c = alpha + xi h alpha for alpha."
+        if same(got, c / (1 + 2 * xi)):
             return f"{where}: that is right for the curvature h = 2 only."
-        if isclose(got, c / (1 + xi)):
+        if same(got, c / (1 + xi)):
             return f"{where}: the curvature h is missing: d2 L_train / d alpha d w = -h."
         return f"{where} it rests at alpha = {expected:.6g}, not {got:.6g}."
     return None
@@ -87,9 +83,9 @@ def check_finite_difference(answer: Callable[..., Tensor]) -> str | None:
         before = w.clone()
         expected = finite_difference(G, w, v, radius)
         asked.clear()
-        got = torch.as_tensor(answer(G, w, v, radius))
+        got = answer(G, w, v.clone(), radius)
         eps = radius / length
-        if not torch.equal(w, before):
+        if not same(w, before):
             return "The weights are not where they were. Move a copy of them, or put them back."
         if same(got, expected):
             continue
@@ -107,6 +103,11 @@ def check_finite_difference(answer: Callable[..., Tensor]) -> str | None:
                 f"You moved w by {radius * length:.3g}, that is, epsilon = radius. Divide the radius by the length of "
                 "v, so that w moves by `radius`, however long v is."
             )
+        if {*distances} == {0.0}:
+            return (
+                "You evaluate G at w alone: that is the exact derivative, or none. Equation 8 is a difference of two "
+                "gradients, at w+ and at w-."
+            )
         if 0.0 in distances:
             return "That is a one-sided difference: its error goes with epsilon. Go to both sides of w."
         return f"For v of length {length:g} and radius {radius:g}: got {got.tolist()}, expected {expected.tolist()}."
@@ -121,7 +122,7 @@ def finite_difference(G: Callable[[Tensor], Tensor], w: Tensor, v: Tensor, radiu
 def check_implicit(answer: Callable[..., Tensor]) -> str | None:
     for seed in range(3):
         g_alpha, g_w, mixed, H = tensors(seed)
-        got, expected = torch.as_tensor(answer(g_alpha, g_w, mixed, H)), implicit(g_alpha, g_w, mixed, H)
+        got, expected = answer(g_alpha, g_w, mixed, H), implicit(g_alpha, g_w, mixed, H)
         if got.shape != g_alpha.shape:
             return f"The gradient has a number for each alpha, shape {(*g_alpha.shape,)}; yours has {(*got.shape,)}."
         if same(got, expected):
@@ -155,6 +156,8 @@ def check_steps_needed(answer: Callable[[float, float, float], int | None]) -> s
             return f"{where} That never becomes small. Return None."
         if got is None:
             return f"{where} That becomes small: it is the size that counts, not the sign."
+        if got < 0:
+            return f"{where} A number of steps is not negative: you have {got}."
         if got == 0 or (factor and got == expected - 1):
             return f"{where} After {got} steps {abs(factor) ** got:.3g} is missing, more than allowed."
         if got > expected:
@@ -212,6 +215,7 @@ EXERCISES = (
             (lambda xi, c, h: c / (1 + 2 * xi), "h = 2 only"),
             (lambda xi, c, h: c / (1 + xi), "h is missing"),
             (lambda xi, c, h: c - xi * h, "it rests at"),
+            (lambda xi, c, h: c * (1 - xi * h), "first term of a series"),
         ),
     ),
     Exercise(
@@ -228,6 +232,7 @@ EXERCISES = (
         ),
         check=check_finite_difference,
         solution=finite_difference,
+        copies=False,
         wrong=(
             (
                 lambda G, w, v, radius: (
@@ -256,6 +261,11 @@ EXERCISES = (
             ),
             (lambda G, w, v, radius: finite_difference(G, w.add_(1), v, radius), "not where they were"),
             (lambda G, w, v, radius: G(w + v) - G(w - v), "expected"),
+            (lambda G, w, v, radius: torch.autograd.functional.jvp(G, w, v)[1], "the exact derivative"),
+            (
+                lambda G, w, v, radius: (finite_difference(G, w, v, radius), w.add_(radius * v))[0],
+                "not where they were",
+            ),
             (lambda G, w, v, radius: (G(w + radius * v) - G(w - radius * v)) / (2 * radius), "epsilon = radius"),
         ),
     ),

@@ -5,12 +5,12 @@ import math
 from collections.abc import Callable, Sequence
 
 from naslab.child import count_parameters
-from naslab.exercises import Exercise
+from naslab.exercises import Exercise, same
 from naslab.genotypes import read_darts
 from naslab.ops import CONV_OPS
 from naslab.spaces import DARTS_OPS, NONE
 
-OPS = tuple(op for op in DARTS_OPS if op != NONE)
+OPS = sorted((op for op in DARTS_OPS if op != NONE), key=lambda op: op.startswith("sep"))  # harder ones last
 
 
 def check_op_parameters(answer: Callable[[str, int], int]) -> str | None:
@@ -27,6 +27,8 @@ def check_op_parameters(answer: Callable[[str, int], int]) -> str | None:
             return f"{op}: that is one application. A separable convolution is applied twice."
         if got == times * (k * k * c + c * c):
             return f"{op}: the batch norms are missing. In a child each has a scale and a shift for every channel."
+        if times == 2 and got == times * (k * k * c + c * c) + 2 * c:
+            return f"{op}: you count one batch norm. Each of the two applications has its own."
         if got == times * (k * k * c + c * c + c):
             return f"{op}: a batch norm has *two* parameters for every channel, a scale and a shift."
         if got in (times * (k * k * c * c + 2 * c), times * (k * k * c * c + c * c + 2 * c)):
@@ -66,7 +68,7 @@ RECORDS = (
 def check_stop_at(answer: Callable[[Sequence[str]], int]) -> str | None:
     for record in ([_genotype(*cells) for cells in record] for record in RECORDS):
         got, expected = answer(list(record)), stop_at(record)
-        if got == expected and isinstance(got, int):
+        if got == expected:
             continue
         cells = [_skips(text) for text in record]
         say = f"With {', '.join(str(n) for n, _ in cells)} skips in the normal cells"
@@ -76,6 +78,8 @@ def check_stop_at(answer: Callable[[Sequence[str]], int]) -> str | None:
             return f"{say} you get {got}: the rule looks at the normal cell alone, yours at the whole text."
         if got == _first(record, lambda normal, reduce: normal > 2):
             return f"{say} you get {got}: the rule stops at *two or more*, yours at more than two."
+        if got == _first(record, lambda normal, reduce: normal == 2):
+            return f"{say} you get {got}: the rule stops at *two or more*, yours at exactly two."
         if got == max((k for k, (n, _) in enumerate(cells) if n >= 2), default=len(record) - 1):
             return f"{say} you get {got}: that is the last such epoch. Stop at the first."
         if got == expected + 1:
@@ -128,17 +132,17 @@ def passes() -> tuple[int, int]:
 
 def check_best_of(answer: Callable[[Sequence[float], int], float]) -> str | None:
     for values, n in (([60.0, 70.0, 80.0, 95.0], 2), ([3.0, 1.0, 2.0], 1), ([5.0, 9.0, 7.0, 7.0, 1.0], 4)):
-        got, expected = float(answer(list(values), n)), best_of(values, n)
-        if abs(got - expected) < 1e-9:
+        got, expected = answer(values, n), best_of(values, n)
+        if same(got, expected):
             continue
         say = f"The best of {n} of {values}"
-        if abs(got - max(values)) < 1e-9:
+        if same(got, max(values)):
             return f"{say} is {max(values)} only if the best is among the {n} drawn. Average over all draws."
-        if abs(got - sum(values) / len(values)) < 1e-9:
+        if same(got, sum(values) / len(values)):
             return f"{say}: you get the mean of all values. Take the maximum of each draw first, then the mean."
-        if abs(got - _with_replacement(values, n)) < 1e-9:
+        if same(got, _with_replacement(values, n)):
             return f"{say}: you draw with replacement; {n} *different* searches are drawn here."
-        if abs(got - max(values[:n])) < 1e-9:
+        if same(got, max(values[:n])):
             return f"{say}: you look at the first {n} only. Average over all draws of {n}."
         return f"{say}: you get {got:.4f}, expected {expected:.4f}."
     return None
@@ -173,6 +177,7 @@ EXERCISES = (
             (lambda op, c: op_parameters(op, c) * (2 if op.startswith("dil") else 1), "applied once"),
             (_once(lambda k, c: k * k * c + c * c), "norms are missing"),
             (_once(lambda k, c: k * k * c + c * c + c), "*two* parameters"),
+            (lambda op, c: op_parameters(op, c) - 2 * c * op.startswith("sep"), "you count one batch norm"),
             (_once(lambda k, c: k * k * c * c + 2 * c), "depthwise"),
             (lambda op, c: 0, "you get 0"),
         ),
@@ -229,9 +234,11 @@ EXERCISES = (
         ),
         check=check_stop_at,
         solution=stop_at,
+        form=int | None,
         wrong=(
             (lambda record: _first(record, lambda normal, reduce: normal + reduce >= 2), "normal cell alone"),
-            (lambda record: _first(record, lambda normal, reduce: normal > 2), "two or more"),
+            (lambda record: _first(record, lambda normal, reduce: normal > 2), "more than two"),
+            (lambda record: _first(record, lambda normal, reduce: normal == 2), "exactly two"),
             (lambda record: next((k for k, t in enumerate(record) if _skips(t)[0] >= 2), None), "goes to its end"),
             (lambda record: len(record) - 1 - _first(record[::-1], lambda normal, reduce: normal >= 2), "the first"),
             (lambda record: stop_at(record) + 1, "counted from 0"),
