@@ -462,3 +462,70 @@ def test_source_shows_the_code_and_where_it_lives():
     for foreign in (os.path.join, len, 3, "text", None):
         with pytest.raises(ValueError, match="expected a module, class or function of naslab"):
             view.source(foreign)
+
+
+# Whatever words a picture gets
+
+
+NAMES = st.text(max_size=12) | st.sampled_from(
+    [
+        "\x00",
+        "a\x01b",
+        "\ud800",
+        "\\",
+        "\\N",
+        "<b>",
+        "<i>&",
+        "]]>",
+        "-->",
+        '"',
+        "$x$",
+        "$\\bad$",
+        "a:b",
+        "\ufffe",
+        "{x|y}",
+    ]
+)
+
+
+def drawings(first, second):
+    """Every kind of drawing, with these names wherever it takes one."""
+    ops = (spaces.NONE, f"{first}1", f"{second}2")
+    words = {"xlabel": first, "ylabel": second, "title": first, "alt": second}
+    cells = spaces.CellSpace((f"{first}3", f"{second}4"), 2, inputs=1, ops=ops, fan_in=None)
+    tree = spaces.TreeSpace(2, combine=(f"{first}5", f"{second}6"), activation=(f"{second}7", f"{first}8"))
+    yield view.architecture(cells, (1, 2, 1) * 2)
+    yield view.architecture(tree, sample(tree, 0))
+    yield view.architecture(spaces.MacroSpace(2, ops), (1, 2, 1))
+    yield view.path_picture(spaces.MacroSpace(2, ops[1:]), [(0, 1, 1)])
+    yield view.curves([1, 2], {first: [1, 2], f"{second}9": [2, 1]}, reference=(second, 1.0), **words)
+    yield view.points({first: (1, 2), f"{second}9": ([1, 2], [2, 1])}, **words)
+    yield view.bars([first, second], [1, 2], xlabel=first, ylabel=second, title=first, alt=second)
+    yield view.histogram([1, 2], [0, 1, 3], marks={first: 1.0}, **words)
+    yield view.heatmap([[1.0, 2.0]], [first], [first, second], **words)
+    yield view.images(np.zeros((1, 2, 2)), [first], title=second, alt=first)
+    yield chart.chart({first: chart.Line(0, np.arange(2.0))}, xlabel=first, title=second, alt=first)
+
+
+@pytest.mark.filterwarnings("ignore:Glyph", "ignore:.*[Ll]egend", "ignore:constrained_layout", "ignore:Matplotlib")
+@settings(max_examples=25, deadline=None)
+@given(NAMES, NAMES)
+def test_a_picture_is_well_formed_whatever_the_names_in_it(first, second):
+    for drawn in drawings(first, second):
+        assert ET.fromstring(drawn.svg.encode()).tag == f"{SVG}svg"
+        html = drawn._repr_mimebundle_()[0]["text/markdown"]
+        assert html.encode() and ET.fromstring(html.replace('">', '"/>').encode()).tag == "img"
+
+
+@pytest.mark.parametrize("name", ["\\", "a\\nb", "\\N", "<b>x</b>", "a:b", '"quoted"', "$x$", "{a|b}", "x->y"])
+def test_a_name_is_drawn_as_it_is(name):
+    cells = spaces.CellSpace((f"{name}.",), 2, inputs=1, ops=(spaces.NONE, name), fan_in=None)
+    assert f"{name}." in texts(view.architecture(cells, (1, 1, 1)))
+    assert texts(view.architecture(cells, (1, 1, 1))).count(name) == 3
+    assert {name, f"{name}!"} <= {*texts(view.bars([name, "b"], [1, 2], ylabel=f"{name}!", title="t", alt="a"))}
+
+
+def test_what_xml_may_not_hold_is_replaced_and_everything_else_kept():
+    assert picture.safe("a\x00b\x1f\ud800\ufffe\uffff") == "a\ufffdb\ufffd\ufffd\ufffd\ufffd"
+    for text in ("plain \t\n <&> é 中 \U0001f600", "".join(map(chr, range(0x20, 0x7F)))):
+        assert picture.safe(text) == text

@@ -8,6 +8,8 @@ import re
 import xml.etree.ElementTree as ET
 
 import matplotlib
+import nbconvert
+import nbformat
 import numpy as np
 import pytest
 import torch
@@ -21,6 +23,7 @@ from naslab.controller import Controller, policy_loss
 from naslab.mixed_op import MixedOp
 from naslab.search import darts
 from naslab.view import bandit, blender, landscape, picture, sharing
+from naslab.view.controls import Pictured
 
 torch.set_num_threads(1)
 
@@ -103,7 +106,7 @@ def test_explorer_opens_every_space(name):
 
 
 def test_explorers_plain_text_is_short_and_the_same_each_time(explorer):
-    data = explorer._repr_mimebundle_()
+    data, _ = explorer._repr_mimebundle_()
     assert data["text/plain"] == "string explorer: 16 sliders, 830,131,344 strings"
 
 
@@ -251,7 +254,7 @@ def test_sandbox_says_what_the_runs_came_to(sandbox):
     assert f"with the baseline {learned.expected[-1].mean():.4f} ± {learned.expected[-1].std():.4f}" in sandbox.text
     assert f"{learned.variances['b = 0'][1].mean():.3g} with b = 0" in sandbox.text
     assert "Uniform policy 0.9080, best arm 0.9400" in sandbox.text
-    assert sandbox._repr_mimebundle_()["text/plain"] == "policy sandbox: 5 arms, 20 runs of 12 updates"
+    assert sandbox._repr_mimebundle_()[0]["text/plain"] == "policy sandbox: 5 arms, 20 runs of 12 updates"
     labels = [c.description for c in (sandbox.baseline, sandbox.m, sandbox.lr, sandbox.decay)]
     assert labels == ["baseline", "m, children per update", "learning rate", "baseline decay"]
 
@@ -311,7 +314,7 @@ def test_stepper_moves_by_buttons_slider_and_python():
         with pytest.raises(ValueError, match="decision: got"):
             view.step_picture(controller_of(space), stepper.tokens, bad)
     assert stepper.decision == 6
-    assert stepper._repr_mimebundle_()["text/plain"] == "controller stepper: 6 decisions"
+    assert stepper._repr_mimebundle_()[0]["text/plain"] == "controller stepper: 6 decisions"
 
 
 def test_stepper_draws_what_the_controller_draws():
@@ -426,7 +429,7 @@ def test_threshold_moves_text_heat_map_and_network_together(anchors):
 def test_anchor_map_writes_every_probability_and_no_other(anchors):
     numbers = re.findall(r">(\.\d\d|1\.0)</text>", anchors.drawing)
     assert numbers == [f"{anchors.matrix[i, j]:.2f}"[1:] for i in range(5) for j in range(i)]
-    assert anchors._repr_mimebundle_()["text/plain"] == "anchor map: 5 layers, 10 skip bits"
+    assert anchors._repr_mimebundle_()[0]["text/plain"] == "anchor map: 5 layers, 10 skip bits"
 
 
 def test_anchor_map_of_a_deep_network():
@@ -470,7 +473,7 @@ def test_every_choice_changes_string_tree_and_formula(base):
         assert tree.formula == genotypes.write_tree_latex(space, tree.tokens)
         assert tree.formula in tree._formula.value and tree._formula.value.startswith("$$")
         assert view.architecture(space, tree.tokens).alt in tree.drawing
-    assert tree._repr_mimebundle_()["text/plain"].startswith(f"tree assembler: base {base}, ")
+    assert tree._repr_mimebundle_()[0]["text/plain"].startswith(f"tree assembler: base {base}, ")
 
 
 def test_figure_5_is_one_press_away():
@@ -604,7 +607,7 @@ def test_path_explorer_obeys_its_controls_and_draws_once(paths, monkeypatch):
         assert len(drawn) == n
     with pytest.raises(ValueError, match=r"0\.op: token 9 is outside"):
         paths.tokens = (9, 0, 0, 0, 0, 0)
-    assert paths._repr_mimebundle_()["text/plain"] == "path explorer: 3 layers of 3 ops, 216 children"
+    assert paths._repr_mimebundle_()[0]["text/plain"] == "path explorer: 3 layers of 3 ops, 216 children"
 
 
 def test_path_picture_shows_the_numbers_and_says_them():
@@ -730,7 +733,7 @@ def test_blender_obeys_its_controls_and_draws_once(monkeypatch):
     with pytest.raises(ValueError, match="alpha: got"):
         widget.alpha = (5.0,) * 8
     assert widget.alpha == OPINION and len(drawn) == 2
-    assert widget._repr_mimebundle_()["text/plain"] == "mixed-op blender: 8 ops on (4, 3, 10, 12)"
+    assert widget._repr_mimebundle_()[0]["text/plain"] == "mixed-op blender: 8 ops on (4, 3, 10, 12)"
 
 
 def test_raising_none_shrinks_the_mixture_and_leaves_its_shape():
@@ -850,7 +853,7 @@ def test_landscape_text_and_drawing_follow_every_slider():
     shown = view.landscape_picture(xi=0.0, start=(-1.5, 3.0), alpha_lr=0.05, w_lr=0.25)
     assert plain(widget) == shown.svg
     assert "alpha = w = 2 / (1 + 2 xi) = 2: validation loss 1; optimum 1: 0" in widget.text
-    assert widget._repr_mimebundle_()["text/plain"] == "toy landscape: 100 rounds of algorithm 1"
+    assert widget._repr_mimebundle_()[0]["text/plain"] == "toy landscape: 100 rounds of algorithm 1"
 
 
 def test_landscape_marks_are_where_they_belong_and_differ_in_shape():
@@ -985,7 +988,7 @@ def test_scrubber_draws_each_cell_once(monkeypatch):
         scrubber.frame = frame
         assert "this cell since:</b> <code>step 9; cells so far: 4" in scrubber.text
     scrubber.frame = -1
-    assert scrubber._repr_mimebundle_()["text/plain"] == "search scrubber: 24 frames, steps 0 to 119"
+    assert scrubber._repr_mimebundle_()[0]["text/plain"] == "search scrubber: 24 frames, steps 0 to 119"
 
 
 def test_a_recording_is_what_it_was_when_it_was_made():
@@ -1027,3 +1030,75 @@ def test_scrubber_refuses_what_is_no_recording():
         with pytest.raises(ValueError, match=r"frame: got .*, expected -2 to 1"):
             scrubber.frame = bad
     assert scrubber.frame == 0
+
+
+# The still picture in every widget's display bundle
+
+VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+def all_widgets():
+    """Each widget in a state that it did not start in, with the still picture of that state."""
+    macro, tree = spaces.MacroSpace(layers=3), spaces.TreeSpace(base=2)
+    controller, edge = controller_of(macro), MixedOp(spaces.DARTS_OPS, 2, 1, affine=False, pool_norm=True)
+    one, other = sample(macro, 0), sample(macro, 1)
+    widget = view.string_explorer(macro, one, len)
+    widget.tokens = other
+    yield widget, view.architecture(macro, other)
+    widget = view.tree_assembler(tree, sample(tree, 0))
+    widget.tokens = sample(tree, 1)
+    yield widget, view.architecture(tree, sample(tree, 1))
+    widget = view.controller_stepper(controller, one)
+    widget.decision = 3
+    yield widget, view.step_picture(controller, one, 3)
+    widget = view.anchor_map(controller, one)
+    widget.threshold = 0.2
+    yield widget, view.anchor_picture(controller, one, 0.2)
+    widget = view.path_explorer(macro)
+    widget.tokens = one
+    widget.train.click()
+    yield widget, view.path_picture(macro, [one])
+    widget = view.policy_sandbox(repeats=20, updates=12)
+    widget.m.value = 2
+    yield widget, view.policy_picture(repeats=20, updates=12, m=2)
+    x = torch.randn(1, 2, 6, 6, generator=torch.Generator().manual_seed(0))
+    widget = view.mixed_op_blender(edge, x)
+    widget.channel.value = 1
+    yield widget, view.blend_picture(edge, x, channel=1)
+    widget = view.toy_landscape(rounds=20)
+    widget.sliders["xi"].value = 0.0
+    yield widget, view.landscape_picture(rounds=20, xi=0.0)
+    frames = recorded(spaces.darts_conv(2), count=3)
+    widget = view.search_scrubber(spaces.darts_conv(2), frames)
+    widget.frame = 1
+    yield widget, view.search_picture(spaces.darts_conv(2), frames, 1)
+
+
+def test_every_widget_has_the_still_picture_of_its_state_in_its_bundle():
+    kinds = set()
+    for widget, still in all_widgets():
+        data, metadata = widget._repr_mimebundle_()
+        assert widget.picture == still
+        assert data == still._repr_mimebundle_()[0] | {"text/plain": repr(widget), VIEW: data[VIEW]}
+        assert metadata == {"image/svg+xml": {"alt": still.alt}} and data[VIEW]["model_id"] == widget.model_id
+        kinds.add(type(widget))
+    assert kinds == {*Pictured.__subclasses__()}
+
+
+def test_a_widget_without_a_drawing_has_no_picture(explorer):
+    names = list(explorer.sliders)
+    explorer.sliders[names[0]].value = explorer.sliders[names[2]].value = 0  # both inputs of a node
+    assert explorer.picture is None and explorer.drawing == ""
+    data, metadata = explorer._repr_mimebundle_()
+    assert sorted(data) == [VIEW, "text/plain"] and metadata == {}
+
+
+def test_a_static_page_shows_the_picture():
+    """nbconvert, of a notebook whose widgets' state is not stored, which is how ours are."""
+    for widget, still in all_widgets():
+        data, metadata = widget._repr_mimebundle_()
+        output = nbformat.v4.new_output("display_data", data, metadata=metadata)
+        cell = nbformat.v4.new_code_cell("widget", outputs=[output])
+        page, _ = nbconvert.HTMLExporter().from_notebook_node(nbformat.v4.new_notebook(cells=[cell]))
+        assert still.svg in page or base64.b64encode(still.svg.encode()).decode() in page
+        assert repr(widget) not in page

@@ -8,19 +8,19 @@ from typing import Any
 
 import matplotlib
 import torch
-from ipywidgets import HTML, BoundedFloatText, FloatSlider, HBox, Layout, VBox, link
+from ipywidgets import HTML, BoundedFloatText, FloatSlider, HBox, Layout, link
 from torch import Tensor
 
 from naslab.controller import Controller
 from naslab.spaces import ConvSpace, MacroSpace, Tokens
 from naslab.view.canvas import beside, box, inline, sheet, text
-from naslab.view.controls import distributions, facts
+from naslab.view.controls import Pictured, distributions, facts
 from naslab.view.graphs import architecture
 from naslab.view.picture import FAINT, PAPER, VERMILLION, Picture
 from naslab.view.plots import contrast
 
 
-class AnchorMap(VBox):
+class AnchorMap(Pictured):
     """The `threshold` is what `field` and `slider` show, which move together; `matrix` holds the probabilities."""
 
     def __init__(self, controller: Controller, tokens: Iterable[int], threshold: float) -> None:
@@ -53,6 +53,10 @@ class AnchorMap(VBox):
     def tokens(self) -> Tokens:
         """The string with the skip bits of the threshold."""
         return _pattern(self._space, self._tokens, self.matrix, self.threshold)
+
+    @property
+    def picture(self) -> Picture:
+        return _beside(self._space, self.tokens, self.matrix, self.threshold)
 
     @property
     def text(self) -> str:
@@ -89,8 +93,7 @@ def anchor_map(controller: Controller, tokens: Iterable[int], threshold: float =
 def anchor_picture(controller: Controller, tokens: Iterable[int], threshold: float = 0.5) -> Picture:
     """What `anchor_map` draws."""
     space, tokens, matrix = _read(controller, tokens, threshold)
-    network = architecture(space, _pattern(space, tokens, matrix, threshold))
-    return beside(f"Skip connections of at least {threshold:.2f}", _heat(matrix, threshold), network)
+    return _beside(space, _pattern(space, tokens, matrix, threshold), matrix, threshold)
 
 
 def skip_probabilities(controller: Controller, tokens: Iterable[int]) -> Tensor:
@@ -133,6 +136,11 @@ def _pattern(space: ConvSpace | MacroSpace, tokens: Tokens, matrix: Tensor, thre
     """The string with a skip wherever the probability is at least the threshold."""
     chosen = (matrix >= threshold).long()
     return tuple(int(chosen[d.row]) if d.kind == "skip" else t for d, t in zip(space.decisions, tokens, strict=True))
+
+
+def _beside(space: ConvSpace | MacroSpace, tokens: Tokens, matrix: Tensor, threshold: float) -> Picture:
+    title = f"Skip connections of at least {threshold:.2f}"
+    return beside(title, _heat(matrix, threshold), architecture(space, tokens))
 
 
 def _heat(matrix: Tensor, threshold: float) -> Picture:

@@ -7,11 +7,12 @@ from ipywidgets import HTML, BoundedIntText, Button, DOMWidget, HBox, HTMLMath, 
 from naslab.genotypes import FIGURE_5, write_tree_latex
 from naslab.spaces import Decision, Tokens, TreeSpace
 from naslab.view.canvas import inline
-from naslab.view.controls import Choices, facts
+from naslab.view.controls import Choices, Pictured, facts
 from naslab.view.graphs import architecture
+from naslab.view.picture import Picture
 
 
-class TreeAssembler(VBox):
+class TreeAssembler(Pictured):
     """`choices` maps a decision's name to its control, `tokens` is the string; `preset` is the button "Figure 5"."""
 
     def __init__(self, space: TreeSpace, tokens: Iterable[int]) -> None:
@@ -50,6 +51,11 @@ class TreeAssembler(VBox):
         self._choices.tokens = tokens
 
     @property
+    def picture(self) -> Picture:
+        """The tree."""
+        return architecture(self._space, self.tokens)
+
+    @property
     def text(self) -> str:
         """The string and what it reads, as HTML."""
         return self._text.value
@@ -68,7 +74,7 @@ class TreeAssembler(VBox):
         tokens = self.tokens
         chosen = (f"{d.name}={d.options[t]}" for d, t in zip(self._space.decisions, tokens, strict=True))
         self._text.value = facts({"string": " ".join(map(str, tokens)), "reads": "; ".join(chosen)})
-        self._drawing.value = inline(architecture(self._space, tokens))
+        self._drawing.value = inline(self.picture)
         self._formula.value = f"$$\n{self.formula}\n$$"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import matplotlib
 import torch
-from ipywidgets import HTML, Button, FloatLogSlider, FloatSlider, HBox, IntSlider, Layout, VBox
+from ipywidgets import HTML, Button, FloatLogSlider, FloatSlider, HBox, IntSlider, Layout
 from matplotlib.image import imsave
 from torch import Tensor
 
@@ -19,7 +19,7 @@ from naslab import checks
 from naslab.mixed_op import MixedOp
 from naslab.spaces import NONE
 from naslab.view.canvas import arrow, box, inline, sheet, text
-from naslab.view.controls import facts
+from naslab.view.controls import Pictured, facts
 from naslab.view.picture import BLUE, FAINT, INK, SKY, VERMILLION, Picture
 
 _MOST, _COLDEST, _WARMEST = 4.0, 0.1, 10.0  # |alpha|, and the temperature
@@ -67,7 +67,7 @@ def _ratio(part: Tensor, whole: Tensor) -> float:
     return (part.norm() / whole.norm().clamp(min=1e-12)).item()
 
 
-class MixedOpBlender(VBox):
+class MixedOpBlender(Pictured):
     """`sliders` has one for each op's alpha, `temperature` and `channel` are controls, `zero` is a button.
 
     `alpha` is what the sliders show; `blend` is what came of it.
@@ -135,6 +135,11 @@ class MixedOpBlender(VBox):
     @property
     def blend(self) -> Blend:
         return _blend(self._names, self._x, self._outputs, self.alpha, self.temperature.value)
+
+    @property
+    def picture(self) -> Picture:
+        """Maps and weights."""
+        return _draw(self.blend, self.channel.value, self._maps)
 
     @property
     def text(self) -> str:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from xml.sax.saxutils import escape
 
-from naslab.view.picture import INK, PAPER, TINTS, Picture, picture
+from naslab.view.picture import INK, PAPER, TINTS, Picture, picture, safe
 
 DASHED, DOTTED = "5,2", "1,5"
 
@@ -12,7 +12,7 @@ DASHED, DOTTED = "5,2", "1,5"
 def text(x: float, y: float, words: str, *, anchor: str = "start", size: int = 14, color: str = INK) -> str:
     """Words whose middle line is at y; `anchor` is "start", "middle" or "end"."""
     place = f'x="{x:g}" y="{y + 0.35 * size:g}" text-anchor="{anchor}" font-size="{size}"'
-    return f'<text {place} fill="{color}">{escape(words)}</text>'
+    return f'<text {place} fill="{color}">{escape(safe(words))}</text>'
 
 
 def box(

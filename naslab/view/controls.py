@@ -1,15 +1,33 @@
-"""What the widgets share: text made of facts, and controls for a string's decisions."""
+"""What the widgets share: their base, text made of facts, and controls for a string's decisions."""
 
 import html
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
-from ipywidgets import DOMWidget
+from ipywidgets import DOMWidget, VBox
 from torch import Tensor
 
 from naslab.controller import Controller
 from naslab.spaces import Space, Tokens
+from naslab.view.picture import Picture
+
+
+class Pictured(VBox):
+    """A widget with a still picture of what it shows now, for viewers that run no widgets.
+
+    The picture is in the widget's own display bundle. JupyterLab shows the widget; nbconvert, nbviewer and GitHub show
+    the picture.
+    """
+
+    @property
+    def picture(self) -> Picture | None:
+        """What the widget shows now, or None if it shows no drawing."""
+        raise NotImplementedError
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        still, metadata = self.picture._repr_mimebundle_() if self.picture else ({}, {})
+        return still | super()._repr_mimebundle_(**kwargs), metadata
 
 
 def facts(rows: Mapping[str, str]) -> str:

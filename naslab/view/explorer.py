@@ -7,11 +7,12 @@ from ipywidgets import HTML, Button, HBox, Label, Layout, SelectionSlider, VBox
 
 from naslab.spaces import CellSpace, ConvSpace, MacroSpace, Tokens, TreeSpace
 from naslab.view.canvas import inline
-from naslab.view.controls import Choices, facts
+from naslab.view.controls import Choices, Pictured, facts
 from naslab.view.graphs import architecture
+from naslab.view.picture import Picture
 
 
-class StringExplorer(VBox):
+class StringExplorer(Pictured):
     """A string and its network, side by side; `sliders` maps a decision's name to its slider, `tokens` is the string.
 
     Setting `tokens` moves the sliders; reading gives what they show, which need not be a valid string.
@@ -65,6 +66,11 @@ class StringExplorer(VBox):
         self._choices.tokens = tokens
 
     @property
+    def picture(self) -> Picture | None:
+        """The drawing; None while the sliders name no string."""
+        return None if _clash(self._space, self.tokens) else architecture(self._space, self.tokens)
+
+    @property
     def text(self) -> str:
         """What stands above the drawing, as HTML: the string, its options, the parameters and the number of strings."""
         return self._text.value
@@ -92,8 +98,8 @@ class StringExplorer(VBox):
         else:
             rows["parameters"] = f"{self._count(tokens):,}"
         rows["strings in the space"] = f"{self._space.strings:,}"
-        drawing = "" if clash else inline(architecture(self._space, tokens))
-        self._text.value, self._drawing.value = facts(rows), drawing
+        picture = self.picture
+        self._text.value, self._drawing.value = facts(rows), inline(picture) if picture else ""
 
 
 def string_explorer(

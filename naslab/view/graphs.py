@@ -31,6 +31,7 @@ from naslab.view.picture import (
     VERMILLION,
     Picture,
     picture,
+    safe,
 )
 
 _STYLES = {  # the first part of an op's name that is found decides: colour, line style
@@ -82,17 +83,17 @@ def _cells(space: CellSpace, tokens: Tokens, decided: int) -> Picture:
         inner = states[space.inputs :]
         out = space.leaving(nodes)
         unused = [n for n in states if n not in read and n not in out] if complete else []
-        with graph.subgraph(name=f"cluster_{cell}") as g:
-            g.attr(label=cell, color=FAINT, style="rounded", margin="12")
+        with graph.subgraph(name=f"cluster_{k}") as g:
+            g.attr(label=_label(cell), color=FAINT, style="rounded", margin="12")
             for n in states:
                 text = f"{n}: {_input(space, cell, n)}" if n < space.inputs else f"{n}"
                 style = "rounded,filled,dashed" if n in unused else "rounded,filled"
-                g.node(f"{cell}{n}", text, style=style, fillcolor=INPUT if n < space.inputs else NODE)
-            g.node(f"{cell}out", "output", fillcolor=OUTPUT)
+                g.node(f"{k}.{n}", text, style=style, fillcolor=INPUT if n < space.inputs else NODE)
+            g.node(f"{k}.out", "output", fillcolor=OUTPUT)
             for source, target, op in edges:  # an invisible edge still keeps the nodes in their places
-                _op_edge(g, f"{cell}{source}", f"{cell}{target}", op)
+                _op_edge(g, f"{k}.{source}", f"{k}.{target}", op)
             for n in out:
-                g.edge(f"{cell}{n}", f"{cell}out", color=FAINT, style="solid" if complete else "invis")
+                g.edge(f"{k}.{n}", f"{k}.out", color=FAINT, style="solid" if complete else "invis")
         terms = {t: [f"{op}({s})" for s, target, op in used if target == t] for t in inner}
         open_ = {target for _, target, op in edges if op in (None, UNKNOWN)}
         nothing = {t: "not decided" if t in open_ else "nothing, all its edges are none" for t in inner}
@@ -130,7 +131,7 @@ def _tree(space: TreeSpace, tokens: Tokens, decided: int) -> Picture:
     )
     for n in range(space.nodes):
         combine, activation = ops[2 * n], ops[2 * n + 1]
-        graph.node(str(n), f"{n}: {combine}, {activation}", color=_style(str(activation))[0])
+        graph.node(str(n), _label(f"{n}: {combine}, {activation}"), color=_style(str(activation))[0])
         if n < space.base:
             graph.node(f"leaf{n}", "x_t, h_(t-1)", fillcolor=INPUT)
             graph.edge(f"leaf{n}", str(n))
@@ -148,7 +149,7 @@ def _tree(space: TreeSpace, tokens: Tokens, decided: int) -> Picture:
     graph.node("after", "c_t", fillcolor=OUTPUT)
     how = f"{inject_combine}, {inject_activation}"
     dashed, dotted = ("invis" if place == UNKNOWN else line for place, line in ((inject, "dashed"), (memory, "dotted")))
-    graph.edge("before", str(tokens[-1]), f"inject: {how}", color=VERMILLION, style=dashed)
+    graph.edge("before", str(tokens[-1]), _label(f"inject: {how}"), color=VERMILLION, style=dashed)
     graph.edge(str(tokens[-2]), "after", "before activation", style=dotted)
     if inject != UNKNOWN:
         words.append(f"c_(t-1) injected into node {inject} = {inject_activation}({inject_combine}({inject}, c_(t-1)))")
@@ -167,7 +168,12 @@ def _op_edge(graph: graphviz.Digraph, source: str, target: str, op: str | None) 
         return
     color, line = _style(op)
     width = "2.6" if "5x5" in op or "7x7" in op else "1.5"
-    graph.edge(source, target, f" {op} ", color=color, style=line, penwidth=width)
+    graph.edge(source, target, _label(f" {op} "), color=color, style=line, penwidth=width)
+
+
+def _label(words: str) -> str:
+    """Words as they are: in the language of the drawing program a backslash and `<...>` have meanings."""
+    return graphviz.escape(safe(words))
 
 
 def _graph(**attributes: str) -> graphviz.Digraph:

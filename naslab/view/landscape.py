@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from ipywidgets import HTML, FloatSlider, HBox, Layout, VBox
+from ipywidgets import HTML, FloatSlider, HBox, Layout
 from torch import Tensor
 
 from naslab import checks
@@ -19,7 +19,7 @@ from naslab.search import darts
 from naslab.spaces import Weights
 from naslab.view.canvas import beside, box, inline, joined, polyline, sheet, text
 from naslab.view.chart import Line, chart
-from naslab.view.controls import facts
+from naslab.view.controls import Pictured, facts
 from naslab.view.picture import BLUE, FAINT, GREEN, INK, PAPER, VERMILLION, Picture
 
 OPTIMUM = (1.0, 1.0)  # alpha, w
@@ -68,7 +68,7 @@ def trajectory(start: Sequence[float], xi: float, alpha_lr: float, w_lr: float, 
     return np.stack(points)
 
 
-class ToyLandscape(VBox):
+class ToyLandscape(Pictured):
     """`sliders` by name: xi, alpha and w (the start), alpha_lr and w_lr; `text` and `drawing` follow them."""
 
     def __init__(self, settings: dict[str, float], rounds: int) -> None:
@@ -99,6 +99,11 @@ class ToyLandscape(VBox):
         return f"toy landscape: {self._rounds} rounds of algorithm 1"
 
     @property
+    def picture(self) -> Picture:
+        """Landscape and course over the rounds."""
+        return _draw(*self._followed, self.sliders["xi"].value)
+
+    @property
     def text(self) -> str:
         """Where it ends and why, as HTML."""
         return self._text.value
@@ -110,9 +115,9 @@ class ToyLandscape(VBox):
 
     def _show(self, change: Any = None) -> None:
         settings = {name: slider.value for name, slider in self.sliders.items()}
-        points, words = _follow(settings, self._rounds)
-        self._text.value = facts(words)
-        self._drawing.value = inline(_draw(points, words, settings["xi"]))
+        self._followed = _follow(settings, self._rounds)
+        self._text.value = facts(self._followed[1])
+        self._drawing.value = inline(self.picture)
 
 
 def toy_landscape(

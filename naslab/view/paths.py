@@ -7,7 +7,7 @@ from ipywidgets import HTML, Button, Checkbox, DOMWidget, HBox, Label, Layout, S
 
 from naslab.spaces import Decision, MacroSpace, Tokens
 from naslab.view.canvas import inline
-from naslab.view.controls import Choices, facts
+from naslab.view.controls import Choices, Pictured, facts
 from naslab.view.grid import supergraph
 from naslab.view.picture import Picture
 from naslab.view.sharing import Counts, costs
@@ -15,7 +15,7 @@ from naslab.view.sharing import Counts, costs
 _MANY = 10  # children that one press trains
 
 
-class PathExplorer(VBox):
+class PathExplorer(Pictured):
     """`tokens` is the current child, `counts` what was trained; the buttons are `sample`, `train`, `many`, `reset`.
 
     `choices` maps a decision's name to its control: a slider for a layer's op, a checkbox for a skip bit.
@@ -65,6 +65,11 @@ class PathExplorer(VBox):
         self._choices.tokens = tokens
 
     @property
+    def picture(self) -> Picture:
+        """Both ways side by side."""
+        return supergraph(self.counts, self.tokens)
+
+    @property
     def text(self) -> str:
         """The current child and what its weights have had, as HTML."""
         return self._text.value
@@ -97,7 +102,7 @@ class PathExplorer(VBox):
         (spent, n, _), *_, (own, alone, together), _ = costs(counts, tokens)
         child = " ".join(map(str, tokens))
         self._text.value = facts({"child": child, spent: n, own: f"(a) {alone}; (b) {together}"})
-        self._drawing.value = inline(supergraph(counts, tokens))
+        self._drawing.value = inline(self.picture)
 
 
 def path_explorer(space: MacroSpace, seed: int = 0) -> PathExplorer:

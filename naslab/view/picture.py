@@ -18,6 +18,16 @@ INK = "#1A1A1A"  # text and outlines
 FAINT = "#555555"  # secondary text
 TINTS = ("#FFFFFF", "#E3F1FA", "#FDF3D7", "#EDEDED")  # fills behind text: nodes, inputs, outputs, spare
 
+_NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def safe(words: str) -> str:
+    """The words with U+FFFD for every character that XML may not hold: NUL, control characters, half surrogates.
+
+    All text of a drawing passes through here, whatever writes the drawing. The writer escapes its own marks.
+    """
+    return _NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", words)
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -52,7 +62,8 @@ def picture(svg: str, title: str, alt: str) -> Picture:
 
     `title` and `alt` become `<title>` and `<desc>`, with ids made of the content's hash: two pictures may share a page.
     """
-    body = re.sub(r"<!--.*?-->|<title>.*?</title>", "", svg[svg.index("<svg") :], flags=re.S)
+    title, alt = safe(title), safe(alt)
+    body = re.sub(r"<!--.*?-->|<title>.*?</title>", "", safe(svg[svg.index("<svg") :]), flags=re.S)
     tag, body = body.split(">", 1)
     tag = re.sub(r'((?:width|height)="[\d.]+)pt"', r'\1px"', " ".join(tag.split()))
     key = hashlib.sha256(f"{title}\0{alt}\0{body}".encode()).hexdigest()[:12]

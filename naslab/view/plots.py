@@ -17,8 +17,22 @@ import torch
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
-from naslab.view.picture import BLACK, BLUE, FAINT, GREEN, INK, ORANGE, PAPER, PURPLE, VERMILLION, Picture, picture
+from naslab.view.picture import (
+    BLACK,
+    BLUE,
+    FAINT,
+    GREEN,
+    INK,
+    ORANGE,
+    PAPER,
+    PURPLE,
+    VERMILLION,
+    Picture,
+    picture,
+    safe,
+)
 
 _COLORS = (BLUE, VERMILLION, GREEN, PURPLE, BLACK, ORANGE)
 _MARKERS = ("o", "s", "^", "D", "v", "X")
@@ -28,6 +42,7 @@ _HATCHES = ("", "//", "\\\\", "xx", "--", "||")
 _STYLE = {
     "svg.hashsalt": "naslab",
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
     "figure.constrained_layout.w_pad": 0.14,
     "figure.constrained_layout.h_pad": 0.14,
     "font.family": "sans-serif",
@@ -147,7 +162,7 @@ def bars(
             )
         if errors is not None:
             axes.errorbar(range(len(names)), values, errors, fmt="none", ecolor=INK, elinewidth=1.5, capsize=5)
-        axes.set_xticks(range(len(names)), names)
+        axes.set_xticks(range(len(names)), [safe(name) for name in names])
         axes.grid(visible=False, axis="x")
         axes.margins(y=0.12)
         return _finish(figure, axes, title, alt)
@@ -204,8 +219,9 @@ def heatmap(
     with _axes(size=size, xlabel=xlabel, ylabel=ylabel) as (figure, axes):
         axes.grid(visible=False)
         mesh = axes.pcolormesh(table, cmap="cividis", edgecolors=PAPER, linewidth=1)  # one path a cell, no raster
-        axes.set_xticks(np.arange(len(columns)) + 0.5, columns, rotation=30, ha="right", rotation_mode="anchor")
-        axes.set_yticks(np.arange(len(rows)) + 0.5, rows)
+        names = [safe(column) for column in columns]
+        axes.set_xticks(np.arange(len(columns)) + 0.5, names, rotation=30, ha="right", rotation_mode="anchor")
+        axes.set_yticks(np.arange(len(rows)) + 0.5, [safe(row) for row in rows])
         axes.tick_params(length=0)
         axes.invert_yaxis()
         if table.size <= 200:
@@ -273,6 +289,8 @@ def _finish(figure: Figure, axes: Axes | None, title: str, alt: str) -> Picture:
         figure.suptitle(title)
     else:
         axes.set_title(title, loc="left")
+    for words in figure.findobj(Text):
+        words.set_text(safe(words.get_text()))
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")), dpi=144)
     return picture(buffer.getvalue(), title, alt)

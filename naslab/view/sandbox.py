@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from ipywidgets import HTML, BoundedFloatText, BoundedIntText, Checkbox, HBox, Layout, VBox
+from ipywidgets import HTML, BoundedFloatText, BoundedIntText, Checkbox, HBox, Layout
 from torch import Tensor
 
 from naslab.view.bandit import Runs, check, learn
 from naslab.view.canvas import beside, inline
 from naslab.view.chart import Line, chart
+from naslab.view.controls import Pictured
 from naslab.view.picture import Picture
 
 REWARDS = (0.90, 0.91, 0.93, 0.94, 0.86)  # like accuracies: far from 0, close together
@@ -23,7 +24,7 @@ _MEANS = {
 WITH, WITHOUT = "with the baseline", "with b = 0"
 
 
-class PolicySandbox(VBox):
+class PolicySandbox(Pictured):
     """Controls `baseline`, `m`, `lr` and `decay`; `text` and `drawing` follow them."""
 
     def __init__(
@@ -60,6 +61,10 @@ class PolicySandbox(VBox):
         return f"policy sandbox: {len(self._rewards)} arms, {repeats} runs of {updates} updates"
 
     @property
+    def picture(self) -> Picture:
+        return _draw(self._rewards, self._runs)
+
+    @property
     def text(self) -> str:
         """What the runs came to, as HTML."""
         return self._text.value
@@ -71,10 +76,10 @@ class PolicySandbox(VBox):
 
     def _show(self, change: Any = None) -> None:
         values = {"m": self.m.value, "lr": self.lr.value, "decay": self.decay.value}
-        runs = _learn(self._rewards, self.baseline.value, values | self._fixed)
-        lines = (f"<div>{line}</div>" for line in _sentences(self._rewards, runs))
+        self._runs = _learn(self._rewards, self.baseline.value, values | self._fixed)
+        lines = (f"<div>{line}</div>" for line in _sentences(self._rewards, self._runs))
         self._text.value = f'<div style="line-height:1.5;max-width:940px">{"".join(lines)}</div>'
-        self._drawing.value = inline(_draw(self._rewards, runs))
+        self._drawing.value = inline(self.picture)
 
 
 def policy_sandbox(

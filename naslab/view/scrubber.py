@@ -11,14 +11,14 @@ from functools import cache
 from math import isfinite
 
 import numpy as np
-from ipywidgets import HTML, Layout, SelectionSlider, VBox
+from ipywidgets import HTML, Layout, SelectionSlider
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
 from naslab.spaces import NONE, CellSpace, Tokens, Weights, check_tables
 from naslab.view.canvas import above, beside, box, inline, sheet, text
 from naslab.view.chart import Line, chart
-from naslab.view.controls import facts
+from naslab.view.controls import Pictured, facts
 from naslab.view.graphs import architecture
 from naslab.view.picture import FAINT, INK, VERMILLION, Picture
 from naslab.view.plots import contrast
@@ -35,7 +35,7 @@ class Frame:
     value: float
 
 
-class SearchScrubber(VBox):
+class SearchScrubber(Pictured):
     """`slider` moves through the frames, `frame`, from 0, is the place of the one that is shown."""
 
     def __init__(self, recording: "_Recording") -> None:
@@ -62,6 +62,10 @@ class SearchScrubber(VBox):
     @frame.setter
     def frame(self, frame: int) -> None:
         self.slider.value = self._recording.place(frame)
+
+    @property
+    def picture(self) -> Picture:
+        return self._recording.picture(self.frame)
 
     @property
     def text(self) -> str:
@@ -99,8 +103,7 @@ def search_picture(
 ) -> Picture:
     """What `search_scrubber` draws of one frame, by default the last. Raises `ValueError` as it does."""
     recording = _Recording(space, tuple(frames), label)
-    at = recording.place(frame)
-    return above(f"Step {recording.frames[at].step} of a search", recording.tables(at), recording.cell(at))
+    return recording.picture(recording.place(frame))
 
 
 class _Recording:
@@ -159,6 +162,9 @@ class _Recording:
             counts = Counter(op for node in nodes for _, op in node)
             lines[f"{cell} would keep"] = ", ".join(f"{n} {op}" for op, n in counts.most_common())
         return lines
+
+    def picture(self, at: int) -> Picture:
+        return above(f"Step {self.frames[at].step} of a search", self.tables(at), self.cell(at))
 
     def tables(self, at: int) -> Picture:
         return beside(f"Step {self.frames[at].step} of a search", self._heat(at), self._curve(at))

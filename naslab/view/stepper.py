@@ -4,18 +4,18 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from ipywidgets import HTML, Button, HBox, IntSlider, Layout, VBox
+from ipywidgets import HTML, Button, HBox, IntSlider, Layout
 from torch import Tensor
 
 from naslab.controller import Controller
 from naslab.spaces import Decision, Tokens
 from naslab.view.canvas import beside, box, inline, sheet, text
-from naslab.view.controls import distributions, facts
+from naslab.view.controls import Pictured, distributions, facts
 from naslab.view.graphs import architecture
 from naslab.view.picture import BLUE, FAINT, INK, SKY, Picture
 
 
-class ControllerStepper(VBox):
+class ControllerStepper(Pictured):
     """`decision`, from 1, is the place in the string `tokens`; `back`, `next`, `sample`, `slider` are the controls."""
 
     def __init__(self, controller: Controller, tokens: Iterable[int] | None, seed: int) -> None:
@@ -58,6 +58,10 @@ class ControllerStepper(VBox):
     @decision.setter
     def decision(self, decision: int) -> None:
         self.slider.value = _place(decision, self.slider.max)
+
+    @property
+    def picture(self) -> Picture:
+        return _beside(self._controller, self._tokens, self._trace, self.decision)
 
     @property
     def text(self) -> str:
@@ -108,9 +112,14 @@ def controller_stepper(
 def step_picture(controller: Controller, tokens: Iterable[int], decision: int) -> Picture:
     """What `controller_stepper` draws at a `decision`, counted from 1."""
     tokens, trace = distributions(controller, tokens)
-    n = _place(decision, len(tokens))
-    bars = _bars(controller.space.decisions[n - 1], tokens[n - 1], trace[n - 1])
-    title = f"Decision {n} of {len(tokens)}: {controller.space.decisions[n - 1].name}"
+    return _beside(controller, tokens, trace, _place(decision, len(tokens)))
+
+
+def _beside(controller: Controller, tokens: Tokens, trace: list[Tensor], n: int) -> Picture:
+    """The distribution of decision n, counted from 1, and the network so far."""
+    decision = controller.space.decisions[n - 1]
+    bars = _bars(decision, tokens[n - 1], trace[n - 1])
+    title = f"Decision {n} of {len(tokens)}: {decision.name}"
     return beside(title, bars, architecture(controller.space, tokens, n))
 
 
