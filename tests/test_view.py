@@ -508,7 +508,7 @@ def drawings(first, second):
 
 
 @pytest.mark.filterwarnings("ignore:Glyph", "ignore:.*[Ll]egend", "ignore:constrained_layout", "ignore:Matplotlib")
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(NAMES, NAMES)
 def test_a_picture_is_well_formed_whatever_the_names_in_it(first, second):
     for drawn in drawings(first, second):
