@@ -8,13 +8,18 @@ number, or a citation in its sentence. What an interval says about 0 must be pri
 import ast
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 from words import words
 
 from naslab.ops import CONV_OPS
+
+NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 COUNT = r"(?:one|two|three|four|five|six|seven|eight|nine|ten|\d+)"
 REPETITION = re.compile(
@@ -209,3 +214,13 @@ def test_homemade_seeds_and_intervals_are_found(source: str) -> None:
 )
 def test_spawned_seeds_and_the_package_s_intervals_pass(source: str) -> None:
     assert homemade([new_code_cell(source)]) == []
+
+
+@each_notebook
+def test_lessons_tell_only_what_is_backed(path: Path) -> None:
+    assert unbacked(nbformat.read(path, as_version=4).cells) == []
+
+
+@each_notebook
+def test_lessons_spawn_their_seeds_and_take_the_package_s_intervals(path: Path) -> None:
+    assert homemade(nbformat.read(path, as_version=4).cells) == []
