@@ -47,5 +47,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reports = [r for some in terminalreporter.stats.values() for r in some if getattr(r, "when", None) == "call"]
     values = [value for report in reports for name, value in report.user_properties if name == "measured"]
     if outcomes := sorted((Outcome(**value) for value in values), key=lambda outcome: outcome.notebook):
-        terminalreporter.section("notebooks by papermill")
+        terminalreporter.section("notebooks by papermill, every cell twice")
         terminalreporter.write_line(table(outcomes))
