@@ -178,11 +178,12 @@ def test_words_that_vary_are_not_told() -> None:
 HOMEMADE = {
     r"\bseed\s*[+*]|[+*]\s*(?:run\.)?seed\b|\brange\((?:run\.)?seed\b|\b\d+ \+ s\b": "runs.spawn makes the seeds",
     r"\b1\.96\b|\bdef interval\b": "naslab.statistics makes the intervals",
+    r"\bassert (?:.* )?run\.\w+ (?:>=?|<=?) \d": "runs.start(least=...) bounds a parameter before anything runs",
 }
 
 
 def homemade(cells: list[Any]) -> list[str]:
-    """Seeds and intervals that a lesson makes by itself: "cell 24: 'seed +': runs.spawn makes the seeds"."""
+    """Seeds, intervals and bounds of parameters that a lesson makes by itself: "cell 24: 'seed +': runs.spawn makes the seeds"."""
     code = [(number, cell.source) for number, cell in enumerate(cells) if cell.cell_type == "code"]
     return [
         f"cell {number}: {match[0]!r}: {instead}"
@@ -202,6 +203,8 @@ def homemade(cells: list[Any]) -> list[str]:
         "torch.manual_seed(1000 * seed)",
         "half = 1.96 * error",
         "def interval(values): ...",
+        "assert run.seeds >= 30, 'too few'",
+        "assert run.layers >= 2 and run.seeds > 1",
     ],
 )
 def test_homemade_seeds_and_intervals_are_found(source: str) -> None:
@@ -210,7 +213,13 @@ def test_homemade_seeds_and_intervals_are_found(source: str) -> None:
 
 @pytest.mark.parametrize(
     "source",
-    ["seeds = runs.spawn(run.seed, 5)", "for s in seeds: g.manual_seed(s)", "statistics.interval(values)", "seed=seed"],
+    [
+        "seeds = runs.spawn(run.seed, 5)",
+        "for s in seeds: g.manual_seed(s)",
+        "statistics.interval(values)",
+        "seed=seed",
+        "assert len(steps) == run.updates and gain > 0",
+    ],
 )
 def test_spawned_seeds_and_the_package_s_intervals_pass(source: str) -> None:
     assert homemade([new_code_cell(source)]) == []
