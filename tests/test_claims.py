@@ -183,7 +183,7 @@ HOMEMADE = {
 
 
 def homemade(cells: list[Any]) -> list[str]:
-    """Seeds, intervals and bounds of parameters that a lesson makes by itself: "cell 24: 'seed +': runs.spawn makes the seeds"."""
+    """What a lesson makes by itself, though the package has it: "cell 24: 'seed +': runs.spawn makes the seeds"."""
     code = [(number, cell.source) for number, cell in enumerate(cells) if cell.cell_type == "code"]
     return [
         f"cell {number}: {match[0]!r}: {instead}"
