@@ -1,16 +1,17 @@
-"""A mixed cell evaluated state by state: what `mixed_op.MixedCell` computes, faster where every op runs.
+"""Mixed cells evaluated state by state: the same results as `mixed_op`'s cells, faster where every op runs.
 
-All edges that leave a state do the same to it, each with its own weights. So they share one ReLU, one max pool, one
-average pool and their normalisation, and convolve together, side by side in depth. The mixing weight of a convolution
-enters as the scale of its last batch norm, whose backward pass then yields the gradient of alpha; what is the same on
-all edges is mixed by one matrix product. "none" is left out.
+All edges that leave a state read the same map, each with its own weights. So they share one ReLU and one result of
+every pool, and all their separable convolutions are one convolution of many groups. The mixing weight of a convolution
+is the scale of its last batch norm, whose backward pass then yields the gradient of alpha. Pools and identities are
+mixed by one matrix product for all edges. "none" is left out. Any other op, such as one of your own, runs edge by edge.
 
-What PyTorch is slow at on CPUs is rewritten: the gradients of dilated and of wide filters, the average pool, and 1x1
-convolutions in groups of few channels. Gradients stay in channels-last memory: no slices, no sums in place of views.
+Three things that PyTorch computes slowly on CPUs are rewritten: the gradients of dilated and of wide filters, average
+pools, and grouped 1x1 convolutions of fewer than 8 channels. Gradients stay in channels-last memory.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,12 +19,15 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from naslab.mixed_op import MixedCell, MixedRecurrentCell, Parts
-from naslab.ops import ACTIVATIONS, every_second, highway
+from naslab.ops import ACTIVATIONS, DepthwiseBN, Zero, every_second, highway, identity
 from naslab.spaces import NONE, CellSpace
 
 
 class Depthwise(torch.autograd.Function):
-    """A convolution within each channel, padded: x (B, C, H, W), w (C, 1, k, k) -> (B, C, H', W'), ceil(H / stride)."""
+    """A convolution within each channel, padded: x (B, C, H, W), w (C, 1, k, k) -> (B, C, H', W'), ceil(H / stride).
+
+    k is odd, and stride or dilation is 1.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, w: Tensor, stride: int, dilation: int) -> Tensor:
@@ -44,8 +48,8 @@ class Depthwise(torch.autograd.Function):
                 reach = [w.shape[-1] // 2] * 2
                 g_x = convolution_backward(g, x, w, None, [stride] * 2, reach, [1, 1], False, [0, 0], len(w), MAP)[0]
         if ctx.needs_input_grad[1]:
-            if dilation == 2:
-                x, g = phases(x), phases(g)
+            if dilation > 1:
+                x, g = phases(x, dilation), phases(g, dilation)
             g_w = filter_gradient(g, x, w.shape[-1], stride)
         return g_x, g_w, None, None
 
@@ -80,109 +84,173 @@ def filter_gradient(g: Tensor, x: Tensor, k: int, stride: int) -> Tensor:
     return torch.cat([part(x[..., i : width + min(i + 3, k)], min(3, k - i), half - rows, 0) for i in starts], dim=-1)
 
 
-def phases(x: Tensor) -> Tensor:
-    """(B, C, H, W) -> (4 B, C, ceil(H / 2), ceil(W / 2)): the images that every second pixel makes, padded."""
-    x = F.pad(x, (0, x.shape[-1] % 2, 0, x.shape[-2] % 2))
+def phases(x: Tensor, n: int) -> Tensor:
+    """(B, C, H, W) -> (n * n * B, C, ceil(H / n), ceil(W / n)): the images made of every n-th pixel, zero-padded."""
+    x = F.pad(x, (0, -x.shape[-1] % n, 0, -x.shape[-2] % n))
     b, c, h, w = x.shape
-    x = x.permute(0, 2, 3, 1).reshape(b, h // 2, 2, w // 2, 2, c)
-    return x.permute(2, 4, 0, 1, 3, 5).reshape(4 * b, h // 2, w // 2, c).permute(0, 3, 1, 2)
+    x = x.permute(0, 2, 3, 1).reshape(b, h // n, n, w // n, n, c)
+    return x.permute(2, 4, 0, 1, 3, 5).reshape(n * n * b, h // n, w // n, c).permute(0, 3, 1, 2)
 
 
 def normalised(x: Tensor, scale: Tensor | None = None) -> Tensor:
     return F.batch_norm(x, None, None, scale, training=True)
 
 
+# How the edges that leave a state compute one of their ops
+Plan = Literal[
+    "nothing",  # "none" is left out
+    "once",  # pools and identities, without parameters: all edges send the same map
+    "together",  # `DepthwiseBN`, once or several times: one convolution of many groups
+    "alone",  # any other: each edge runs its own module
+]
+KNOWN = (nn.Sequential, nn.Identity, nn.ReLU, nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d, nn.AvgPool2d, DepthwiseBN, Zero)
+
+
+def settings(module: nn.Module) -> Any:
+    """What a module of a known type computes, but for the values of its weights; equal to nothing if it is unknown."""
+    if type(module) not in KNOWN:
+        return object()
+    numbers = {name: value for name, value in vars(module).items() if not name.startswith("_")}
+    shapes = {name: p.shape for name, p in module.named_parameters(recurse=False)}
+    hooks = len(module._forward_hooks) + len(module._forward_pre_hooks)
+    return type(module), numbers, shapes, hooks, [*map(settings, module.children())]
+
+
+def planned(name: str, modules: Sequence[nn.Module]) -> Plan:
+    """The plan for the op `name`, of which each edge has a module."""
+    first = modules[0]
+    if any(settings(module) != settings(first) for module in modules):
+        return "alone"
+    if name == NONE and type(first) is Zero:
+        return "nothing"
+    if not any(True for _ in first.parameters()):
+        return "once"
+    return "together" if all(map(is_separable, stages(first))) else "alone"
+
+
+def stages(op: nn.Module) -> list[Any]:
+    return [*op] if type(op) is nn.Sequential else [op]
+
+
+def is_separable(stage: Any) -> bool:
+    """Whether it is a `DepthwiseBN` without affine, as its class builds it, that `together` can compute."""
+    if type(stage) is not DepthwiseBN or not isinstance(conv := stage[1], nn.Conv2d):
+        return False
+    kernel, stride, dilation = conv.kernel_size[0], conv.stride[0], conv.dilation[0]
+    with torch.device("meta"):  # where nothing is drawn
+        plain = DepthwiseBN(conv.in_channels, kernel, stride, dilation, affine=False)
+    fits = kernel % 2 == 1 and (stride == 1 or (stride == 2 and (dilation == 1 or dilation % 2 == 0)))
+    return fits and settings(stage) == settings(plain)
+
+
 class BatchedCell(MixedCell):
-    """A `MixedCell` that takes its table (edges, ops) instead of rows; every state leaves that may."""
+    """A `MixedCell` that takes its table (edges, ops) instead of rows; every state leaves that may.
+
+    What its edges compute together is planned when it is built: weights may change later, modules may not.
+    """
+
+    def __init__(self, space: CellSpace, *rest: Any) -> None:
+        super().__init__(space, *rest)
+        self.plans: list[list[Plan]] = []  # for each state that edges leave, for each op
+        for state in range(space.inputs + space.nodes - 1):
+            leaving: list[Any] = [edge for (s, _), edge in zip(space.edges, self.edges, strict=True) if s == state]
+            self.plans.append([planned(name, [edge.ops[name] for edge in leaving]) for name in space.ops])
 
     def forward(self, inputs: Sequence[Parts], table: Tensor) -> Parts:  # type: ignore[override]
         space = self.space
         states = [module(parts) for module, parts in zip(self.preprocess, inputs, strict=True)]
         end = space.inputs + space.nodes
-        coming: dict[int, Tensor] = {}  # what has reached a node so far
-        for source in range(end - 1):
+        coming: dict[int, Tensor] = {}  # the sum of what has reached a node so far
+        for source, plans in enumerate(self.plans):
             if source >= space.inputs:
                 states.append(coming[source])
             targets = range(max(source + 1, space.inputs), end)
             edges = [space.edges.index((source, target)) for target in targets]
-            for target, part in zip(targets, leave(self, states[source], edges, table), strict=True):
+            of_edges = [self.edges[e] for e in edges]
+            for target, part in zip(targets, leave(states[source], of_edges, table[edges].t(), plans), strict=True):
                 coming[target] = coming[target] + part if target in coming else part
         states.append(coming[end - 1])
         kept = range(space.nodes - 1 if space.output == "last" else 0, space.nodes)
         return [(k, 1.0, states[space.inputs + k]) for k in kept]
 
 
-def leave(cell: BatchedCell, x: Tensor, edges: list[int], table: Tensor) -> list[Tensor]:
-    """What a state x (B, C, H, W) sends along each of its edges, (B, C, H', W')."""
-    of_edges: list[Any] = [cell.edges[e] for e in edges]
-    n, c, stride = len(edges), x.shape[1], of_edges[0].stride
-    weights = table.t()[:, edges]  # (ops, edges)
+def leave(x: Tensor, edges: Sequence[Any], weights: Tensor, plans: Sequence[Plan]) -> list[Tensor]:
+    """What a state x (B, C, H, W) sends along each of its edges, (B, C, H', W'). `weights` are (ops, edges)."""
+    n, c = len(edges), x.shape[1]
     scales = weights.repeat_interleave(c, dim=1).unbind()  # each (edges * C,)
-
-    def filters(name: str, *path: int) -> Tensor:
-        """Of one convolution on every edge, as one convolution's."""
-        modules = [op.ops[name] for op in of_edges]
-        for step in path:
-            modules = [module[step] for module in modules]
-        return torch.cat([module.weight for module in modules])
-
-    def separated(y: Tensor, name: str, *path: int, stride: int = 1, dilation: int = 1, scale: Any = None) -> Tensor:
-        """Depthwise convolution, 1x1 convolution, batch norm."""
-        y = depthwise(y, filters(name, *path, 1), stride, dilation)
-        return normalised(pointwise(y, filters(name, *path, 2), n), scale)
-
     relu = F.relu(x)
-    many = torch.cat([relu] * n, dim=1)  # (B, edges * C, H, W)
-    apart = many  # what the dilated convolutions read: of a stride of 2 every second pixel
-    if stride == 2:
-        apart = torch.cat([every_second(relu, 0)] * n, dim=1)
-    sent: list[Tensor] = []
-    same: list[tuple[int, Tensor]] = []  # what has no weights: the same on all edges
-    for k, name in enumerate(cell.space.ops):
-        scale = scales[k]
-        if name == NONE:
-            continue
-        if name.startswith("sep_conv"):
-            y = separated(many, name, 0, stride=stride)
-            sent.append(separated(y.relu_(), name, 1, scale=scale))
-        elif name.startswith("dil_conv"):
-            sent.append(separated(apart, name, dilation=3 - stride, scale=scale))
-        elif name == "skip_connect" and stride == 2:
-            maps = [op.ops[name](x) for op in of_edges]
-            sent.append(torch.cat([v * m for v, m in zip(weights[k], maps, strict=True)], dim=1))
-        else:
-            module = of_edges[0].ops[name]
-            if name == "avg_pool_3x3":
-                y = averaged(x, stride)
-                same.append((k, module[1:](y) if isinstance(module, nn.Sequential) else y))
-            else:
-                same.append((k, module(x)))
-    for y in sent[1:]:
-        sent[0].add_(y)  # nobody's gradient needs what was there
-    parts = [*sent[0].split(c, dim=1)] if sent else []  # for each edge
-    if same:
-        y = torch.stack([y.permute(0, 2, 3, 1) for _, y in same])  # (ops, B, H', W', C)
-        mixed = (weights[[k for k, _ in same]].t() @ y.flatten(1)).view(n, *y.shape[1:])
-        blends = [m.permute(0, 3, 1, 2) for m in mixed]
-        parts = [a + b for a, b in zip(parts, blends, strict=True)] if parts else blends
-    return parts
+
+    @cache
+    def read(halved: bool) -> Tensor:
+        """What the first convolution of every edge reads, (B, edges * C, H, W)."""
+        return torch.cat([every_second(relu, 0) if halved else relu] * n, dim=1)
+
+    def together(modules: list[nn.Module], scale: Tensor) -> Tensor:
+        """The separable convolutions of all edges, each a `DepthwiseBN` once or several times."""
+        *_, last = every_stage = [*zip(*map(stages, modules), strict=True)]
+        y = None
+        for of_edges in every_stage:
+            stride, dilation = of_edges[0][1].stride[0], of_edges[0][1].dilation[0]
+            if halved := stride == 2 and dilation > 1:  # it reads no other pixels than every second
+                stride, dilation = 1, dilation // 2
+            y = read(halved) if y is None else every_second(y.relu_(), 0) if halved else y.relu_()
+            y = depthwise(y, torch.cat([stage[1].weight for stage in of_edges]), stride, dilation)
+            y = pointwise(y, torch.cat([stage[2].weight for stage in of_edges]), n)
+            y = normalised(y, scale if of_edges is last else None)
+        assert y is not None
+        return y
+
+    sent = None  # by all convolutions together
+    once: list[tuple[int, Tensor]] = []
+    parts: list[list[Tensor]] = [[] for _ in edges]  # to be added up
+    for k, (name, plan) in enumerate(zip(edges[0].names, plans, strict=True)):
+        modules = [edge.ops[name] for edge in edges]
+        if plan == "together":
+            y = together(modules, scales[k])
+            sent = y if sent is None else sent.add_(y)  # no gradient needs what was there
+        elif plan == "once":
+            once.append((k, pooled(modules[0], x)))
+        elif plan == "alone":
+            for part, weight, module in zip(parts, weights[k], modules, strict=True):
+                part.append(weight * module(x))
+    if once:
+        y = torch.stack([y.permute(0, 2, 3, 1) for _, y in once])  # (ops, B, H', W', C)
+        mixed = (weights[[k for k, _ in once]].t() @ y.flatten(1)).view(n, *y.shape[1:])
+        for part, blend in zip(parts, mixed, strict=True):
+            part.insert(0, blend.permute(0, 3, 1, 2))
+    if sent is not None:
+        for part, y in zip(parts, sent.split(c, dim=1), strict=True):
+            part.insert(0, y)
+    return [sum(rest, start=first) for first, *rest in parts]
 
 
-def averaged(x: Tensor, stride: int) -> Tensor:
-    """`ops.CONV_OPS["avg_pool_3x3"]`, as a convolution."""
-    ones = x.new_ones(x.shape[1], 1, 3, 3)
-    count = F.conv2d(torch.ones_like(x[:1, :1]), ones[:1], None, stride, 1)  # of the pixels inside the map
-    return F.conv2d(x, ones, None, stride, 1, groups=x.shape[1]) / count
+def pooled(op: nn.Module, x: Tensor) -> Tensor:
+    """A pool, an identity or several such modules in turn. Average pools are convolutions, which are faster."""
+    for module in stages(op):
+        counts = isinstance(module, nn.AvgPool2d) and not (module.count_include_pad or module.ceil_mode)
+        x = averaged(x, module) if counts and module.divisor_override is None else module(x)
+    return x
+
+
+def averaged(x: Tensor, pool: nn.AvgPool2d) -> Tensor:
+    """An average pool that leaves the border out of its count, as a convolution."""
+    kernel = (pool.kernel_size,) * 2 if isinstance(pool.kernel_size, int) else pool.kernel_size
+    ones = x.new_ones(x.shape[1], 1, *kernel)
+    inside = F.conv2d(torch.ones_like(x[:1, :1]), ones[:1], None, pool.stride, pool.padding)  # pixels of the map
+    return F.conv2d(x, ones, None, pool.stride, pool.padding, groups=x.shape[1]) / inside
 
 
 def pointwise(x: Tensor, w: Tensor, n: int) -> Tensor:
-    """n 1x1 convolutions side by side, x (B, n * C, H, W), w (n * C, C, 1, 1): those of few channels in twos."""
+    """n 1x1 convolutions side by side, x (B, n * C, H, W), w (n * C, C, 1, 1). Below 8 channels, pairs are joined."""
     c = w.shape[1]
     together = 1 if c >= 8 else 2 if n % 2 == 0 else n
     if together > 1:
         eye = torch.eye(together, dtype=w.dtype, device=w.device)[:, None, :, None]
         w = (w.view(-1, together, c, 1, c) * eye).view(n * c, together * c, 1, 1)
     return F.conv2d(x, w, groups=n // together)
+
+
+ELEMENTWISE = (identity, torch.tanh, torch.relu, torch.sigmoid, torch.sin)
 
 
 class BatchedRecurrentCell(MixedRecurrentCell):
@@ -203,11 +271,16 @@ class BatchedRecurrentCell(MixedRecurrentCell):
         pair = torch.cat([x, h if mask is None else h * mask], dim=-1)  # (B, 2 units)
         states = [self.normalise(highway(h, self.first(pair), torch.tanh))]
         functions = [ACTIVATIONS[op] for op in self.space.ops if op != NONE]
+
+        def each(f: Callable[[Tensor], Tensor], candidates: Tensor) -> Tensor:
+            """f of every candidate (B, units). Only what is known to work elementwise takes them all at once."""
+            return f(candidates) if f in ELEMENTWISE else torch.stack([*map(f, candidates)])
+
         for node, (weights, kept) in enumerate(nodes, start=1):
             sources = torch.stack(states)  # (node, B, units)
             reads = sources if mask is None else sources * mask
             gate, candidate = self.weights[f"{node}"](reads).chunk(2, dim=-1)
-            outputs = torch.stack([f(candidate) for f in functions], dim=1)  # (node, functions, B, units)
+            outputs = torch.stack([each(f, candidate) for f in functions], dim=1)  # (node, functions, B, units)
             mixed = (weights @ outputs.flatten(2)).view_as(sources)
             states.append(self.normalise(torch.lerp(kept * sources, mixed, torch.sigmoid(gate)).sum(0)))
         return torch.stack(states[1:]).mean(0), c

@@ -63,9 +63,9 @@ def leaving(space: CellSpace, rows: Sequence[Terms]) -> list[tuple[int, Weight]]
 
 
 def without_running_statistics(module: nn.Module) -> nn.Module:
-    """The same module; its batch norms know the batch alone, since a moving average would mix up architectures."""
+    """The same module; its norms use the batch's statistics alone, since a moving average would mix architectures."""
     for norm in module.modules():
-        if isinstance(norm, nn.BatchNorm2d):
+        if isinstance(norm, nn.modules.batchnorm._NormBase):
             norm.track_running_stats = False
             norm.running_mean = norm.running_var = norm.num_batches_tracked = None
     return module
@@ -191,7 +191,8 @@ class MixedRecurrentCell(nn.Module):
     """`child.RecurrentCell` with every function on every edge. cell(x, (h, c), rows) -> (h, c), all (B, units).
 
     `matrices` says which edges share a matrix (units, to gate and candidate):
-    - "source": one for each node and source, and state 0 is the pair (x_t, h_(t-1)) itself (Pham et al. 2018, 2.1);
+    - "source": one for each node and source, and state 0 is the pair (x_t, h_(t-1)) itself (Pham et al. 2018,
+      Designing Recurrent Cells);
     - "op": one for each node and function, and state 0 is made by a tanh (the ENAS authors' later code);
     - "node": one for each node, and state 0 is made by a tanh (the DARTS authors' code).
 

@@ -3,6 +3,8 @@
 Every convolution is ReLU, convolution, batch norm, in this order and without bias; every op keeps the number of
 channels and pads, so that a map of H pixels leaves as one of ceil(H / stride).
 
+An op must not change its input in place: other edges read it too.
+
 Sources: Liu et al. 2019, section 3.1.1 and the authors' code (DARTS ops); Pham et al. 2018, Designing
 Convolutional Networks (`conv_3x3`, `conv_5x5`); Dong & Yang 2020, section 2.1 (`nor_conv_*`); Zoph et al. 2018
 (`sep_conv_7x7`, `conv_7x1_1x7`); Zoph & Le 2017, section 3.4 (recurrent cells).

@@ -122,11 +122,14 @@ def spawn(seed: int, n: int) -> tuple[int, ...]:
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int, *more: int) -> Iterator[None]:
     """Inside, torch's global random numbers start from `seed`; outside they go on as if nothing had happened.
 
-    Raises `ValueError` unless 0 <= seed < 2^63.
+    Several numbers, such as a seed and an index, make one seed together: (0, 1) and (1, 0) share nothing. Raises
+    `ValueError` for a negative number, and for a seed alone of 2^63 or more.
     """
+    if more:
+        seed = int(np.random.SeedSequence((seed, *more)).generate_state(1, np.uint64)[0] >> 1)
     checks.whole(0, seed=seed)
     with torch.random.fork_rng():
         torch.manual_seed(int(seed))

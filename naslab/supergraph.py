@@ -2,7 +2,11 @@
 
 `model(x, weights)` takes any mixing weights, from one-hot (`space.one_hot(tokens)`, an architecture) to uniform, and
 keeps no architecture of its own. At a corner only the chosen ops run, and `model.child(tokens)` is the same network
-built alone, the shared weights copied in. Batch norms know the batch alone, in evaluation too.
+built alone, the shared weights copied in.
+
+Batch norms use the statistics of the batch, in evaluation too: a moving average would mix architectures. So a child has
+no statistics of its own yet. In training mode it equals the supergraph; in evaluation mode it raises `ValueError` until
+it has been trained, or calibrated by `evaluate.calibrate`.
 
 Source: Pham et al. 2018, section 2. The same networks, inside the polytope, are those of Liu et al. 2019.
 """
@@ -79,6 +83,7 @@ class MacroNet(nn.Module):
     def forward(self, x: Tensor, weights: Weights) -> Tensor:
         """Logits (B, classes) of x (B, in_channels, H, W). Raises `ValueError` for tables that are not the space's."""
         check_tables(self.space, weights)
+        check_values(x, len(self.halves))
         ops, bits = active(weights["op"]), active(weights["skip"].flatten(0, 1))
         if [] in ops:
             raise ValueError(f"weights: op is 0 on all choices of layer {ops.index([])}, expected a weight above 0")
@@ -113,19 +118,26 @@ class MacroNet(nn.Module):
                 copy(self.projections[i], child.projections[i], [0, *(1 + j for j in child.skips[i])])
         for key, reduction in child.reductions.items():
             copy(self.reductions[key], reduction)
-        return child
+        return awaiting_statistics(child)
 
 
 class ConvNet(nn.Module):
     """Normal and reduction cells in the skeleton of `child.CellChild`, with every op on every edge.
 
     `affine` is that of the batch norms in cells, `pool_norm` puts one after each pool: ENAS has (True, False), DARTS'
-    search (False, True). States that leave a cell are concatenated, each read through its own block of weights. An op
-    has its weights on an edge; the ENAS authors' code has a second copy of them for the second of a node's pairs.
+    search (False, True), which `ConvNet.darts` builds. States that leave a cell are concatenated, each read through its
+    own block of weights. An op has its weights on an edge; the ENAS authors' code has a second copy of them for the
+    second of a node's pairs.
 
-    `fast` runs every op, chosen or not, by way of `batched`, which computes the same; it is for DARTS' search. Model
-    and images want `torch.channels_last` memory.
+    `fast` runs every op, chosen or not, by way of `batched`, which computes the same; it is for DARTS' search. It is
+    fastest with model and images in `torch.channels_last` memory.
     """
+
+    @classmethod
+    def darts(cls, space: CellSpace, channels: int, cells: int, in_channels: int = 3, classes: int = 10) -> "ConvNet":
+        """The network that DARTS searches, fast (Liu et al. 2019, section 3.1.1: 16 channels, 8 cells)."""
+        net = cls(space, channels, cells, in_channels, classes, affine=False, pool_norm=True, fast=True)
+        return net.to(memory_format=torch.channels_last)
 
     def __init__(
         self,
@@ -163,6 +175,7 @@ class ConvNet(nn.Module):
     def forward(self, x: Tensor, weights: Weights) -> Tensor:
         """Logits (B, classes) of x (B, in_channels, H, W). Raises `ValueError` for tables that are not the space's."""
         rows = cell_rows(self.space, weights)
+        check_values(x, self.kinds.count("reduce"))
         older: Parts = [(0, 1.0, self.stem(x))]
         newer = older
         for kind, cell in zip(self.kinds, self.cells, strict=True):
@@ -171,6 +184,8 @@ class ConvNet(nn.Module):
 
     def child(self, tokens: Iterable[int]) -> CellChild:
         """The architecture built alone, with copies of the shared weights; equal in training mode, but for `pool_norm`.
+
+        In evaluation mode it raises `ValueError` until it has statistics: see the module.
 
         A pair that a node takes twice becomes two ops with weights of their own.
         """
@@ -187,7 +202,7 @@ class ConvNet(nn.Module):
             copy_edges(self.space, mixed, cell)
             older, newer = newer, [state - self.space.inputs for state in cell.leaving]
         copy(self.classifier, child.classifier, newer)
-        return child
+        return awaiting_statistics(child)
 
 
 class BenchNet(nn.Module):
@@ -220,6 +235,7 @@ class BenchNet(nn.Module):
     def forward(self, x: Tensor, weights: Weights) -> Tensor:
         """Logits (B, classes) of x (B, in_channels, H, W). Raises `ValueError` for tables that are not the space's."""
         (rows,) = cell_rows(self.space, weights).values()
+        check_values(x, 2)
         x = self.stem(x)
         for block in self.blocks:
             if isinstance(block, MixedCell):
@@ -239,7 +255,7 @@ class BenchNet(nn.Module):
                 copy_edges(self.space, mixed, block)
             else:
                 copy(mixed, block)
-        return child
+        return awaiting_statistics(child)
 
 
 class RecurrentNet(nn.Module):
@@ -248,6 +264,11 @@ class RecurrentNet(nn.Module):
     `matrices` says which edges share a matrix, `norm` whether nodes are normalised: see `mixed_op.MixedRecurrentCell`.
     `fast`, for "node" matrices, runs every function, chosen or not, by way of `batched`, which computes the same.
     """
+
+    @classmethod
+    def darts(cls, space: CellSpace, vocabulary: int, units: int, dropout: float | Dropouts = 0.0) -> "RecurrentNet":
+        """The network that DARTS searches, fast (Liu et al. 2019, section 3.1.2: 300 units)."""
+        return cls(space, vocabulary, units, dropout=dropout, matrices="node", norm=True, fast=True)
 
     def __init__(
         self,
@@ -266,7 +287,7 @@ class RecurrentNet(nn.Module):
             raise ValueError(
                 f"fast: got True with matrices {matrices!r}, output {space.output!r}; expected 'node', 'all'"
             )
-        self.fast = fast
+        self.fast, self.norm = fast, norm
         self.space, self.matrices = space, matrices
         self.size: dict[str, Any] = {"vocabulary": vocabulary, "units": units, "layers": layers, "dropout": dropout}
         cell = BatchedRecurrentCell if fast else MixedRecurrentCell
@@ -276,6 +297,8 @@ class RecurrentNet(nn.Module):
         """Tokens (T, B) int64 and each layer's (h, c) -> logits (T, B, vocabulary) and new states."""
         (rows,) = cell_rows(self.space, weights).values()
         (table,) = weights.values()
+        if self.norm and x.shape[1] == 1:
+            raise ValueError("x: got 1 stream, expected at least 2: batch norms take their statistics from the batch")
         return self.model(x, state, by_node(self.space, table) if self.fast else rows)
 
     def child(self, tokens: Iterable[int]) -> RecurrentChild:
@@ -311,6 +334,44 @@ def check_size(
     if check_build(space, channels, cells, in_channels, classes) is not kind:
         raise ValueError(f"space: got {space!r}, expected one whose architectures are a {kind.__name__}")
     return size
+
+
+def check_values(x: Tensor, reductions: int) -> None:
+    """Raises `ValueError` if the smallest maps have one value per channel: a batch norm would make it 0."""
+    b, _, h, w = x.shape
+    if b * -(-h // 2**reductions) * -(-w // 2**reductions) == 1:
+        raise ValueError(
+            f"x: got 1 image of {h}x{w}, which {reductions} reductions leave as 1 pixel; expected more images or "
+            f"larger ones: batch norms take their statistics from the batch"
+        )
+
+
+def awaiting_statistics(child: Any) -> Any:
+    """The same child. Its batch norms refuse evaluation until they have statistics, and start from the first batch's.
+
+    PyTorch's would start from mean 0 and variance 1, which are nobody's.
+    """
+    for norm in child.modules():
+        if isinstance(norm, nn.modules.batchnorm._BatchNorm):
+            norm.awaiting = norm.register_forward_pre_hook(first_statistics)
+    return child
+
+
+def first_statistics(norm: Any, _: Any) -> None:
+    """Before a batch: the mean over the first ten batches, then the usual moving average.
+
+    Raises `ValueError` in evaluation mode before the first one.
+    """
+    seen = int(norm.num_batches_tracked)
+    if seen == 0 and not norm.training:
+        raise ValueError(
+            "batch norm: got no statistics yet, since the weights are a supergraph's; expected a child that was "
+            "trained, or calibrated: evaluate.calibrate(child, images)"
+        )
+    if norm.momentum is not None:  # None: the mean over all batches, which `evaluate.calibrate` takes
+        norm.momentum = max(0.1, 1 / (1 + seen)) if norm.training else 0.1
+    if seen >= 10 or not norm.training:
+        norm.awaiting.remove()
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """The gradient of alpha against autograd and closed forms, and the search against a literal rewriting."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -180,7 +181,7 @@ def test_the_search_is_algorithm_1(name):
 
     tables = list(alpha.values())
     for index in range(8):
-        lr = 0.001 + 0.024 * (1 + math.cos(math.pi * index / 8)) / 2
+        lr = 0.025 * (1 + math.cos(math.pi * index / 8)) / 2
         if name == "first":
             g_alpha = torch.autograd.grad(loss("valid", index), tables)
         else:
@@ -245,7 +246,7 @@ def test_all_losses_of_a_step_see_the_same_draws():
     alpha = darts.start(space)
     for _ in darts.search(space, model, Noisy(), alpha, darts.Config(1), torch.Generator()):
         pass
-    a_step = [seen[i : i + 5] for i in range(0, len(seen), 5)]
+    a_step = [seen[i : i + 6] for i in range(0, len(seen), 6)]  # one for `valid_loss`, four of alpha, one of w
     assert len(a_step) == objective.batches and all(len({*draws}) == 1 for draws in a_step)
     assert len({*seen}) == len(a_step)
 
@@ -318,12 +319,197 @@ def test_what_nobody_reads_is_not_computed(xi, expected):
     assert g["normal"].abs().sum() > 0
 
 
-def test_divergence_and_bad_settings():
+@pytest.mark.parametrize("name", ["first", "second", "pushed"])
+def test_the_validation_loss_is_that_at_w_before_the_step_and_the_reward_its_negative(name):
     space, model, objective = images()
-    with torch.no_grad():
-        next(model.parameters()).fill_(math.nan)
-    with pytest.raises(FloatingPointError, match="step 0"):
-        next(darts.search(space, model, objective, darts.start(space), CONFIGS["first"], torch.Generator()))
-    for bad in ({"epochs": -1}, {"xi": -0.1}, {"radius": 0.0}, {"lr": 0.0}, {"alpha_lr": math.inf}):
-        with pytest.raises(ValueError, match=next(iter(bad))):
-            darts.Config(**bad)
+    alpha, losses = darts.start(space), []
+    search = darts.search(space, model, objective, alpha, CONFIGS[name], torch.Generator())
+    for index in range(3):
+        x, y = objective.batch("valid", index)
+        with torch.no_grad():
+            expected = F.cross_entropy(model(x, {t: a.softmax(-1) for t, a in alpha.items()}), y).item()
+        step = next(search)
+        assert step.info["valid_loss"] == pytest.approx(expected, rel=1e-5)
+        assert step.rewards == (-step.info["valid_loss"],)
+        losses.append(expected)
+    assert losses[0] > 1 and losses[1] != losses[0]
+
+
+def test_both_orders_report_the_same_validation_loss_at_step_0():
+    found = {name: run(name, stop=0)[0][0] for name in ("first", "second", "pushed")}
+    assert len({step.info["valid_loss"] for step in found.values()}) == 1
+    with_dropout = []
+    for xi in (0.0, None):
+        space, model, objective = texts()
+        config = replace(CONFIGS["text"], xi=xi)
+        with_dropout.append(next(darts.search(space, model, objective, darts.start(space), config, torch.Generator())))
+    assert with_dropout[0].info["valid_loss"] == with_dropout[1].info["valid_loss"]
+
+
+class Watched:
+    """An objective that writes down what it is asked, and whose k-th loss is spoiled."""
+
+    def __init__(self, objective, at=None, spoil=None):
+        self.objective, self.batches, self.at, self.spoil, self.asked = objective, objective.batches, at, spoil, []
+
+    def batch(self, split, index):
+        return self.objective.batch(split, index)
+
+    def loss(self, model, weights, batch, state=None):
+        self.asked.append(state)
+        found, after = self.objective.loss(model, weights, batch, state)
+        return (self.spoil(found) if len(self.asked) - 1 == self.at else found), after
+
+
+def test_the_texts_begin_anew_with_every_pass():
+    space, model, objective = texts()
+    watched = Watched(objective)
+    config = replace(CONFIGS["text"], epochs=3, xi=0.0)
+    for _ in darts.search(space, model, watched, darts.start(space), config, torch.Generator()):
+        pass
+    n = objective.batches
+    anew = [state is None for state in watched.asked]
+    assert n > 2 and anew == ([True] * 2 + [False] * 2 * (n - 1)) * 3  # of valid and train
+
+
+def test_the_gradient_of_w_is_clipped():
+    space, model, objective = images()
+    config = darts.Config(1, xi=0.0, lr=0.5, lr_min=0.5, momentum=0.0, weight_decay=0.0, clip=0.01)
+    before = [p.detach().clone() for p in model.parameters()]
+    next(darts.search(space, model, objective, darts.start(space), config, torch.Generator()))
+    moved = torch.cat([(p - q).flatten() for p, q in zip(model.parameters(), before, strict=True)]).norm()
+    assert moved.item() == pytest.approx(0.5 * 0.01, rel=1e-3)
+
+
+def test_seeds_of_the_generator_differ_where_there_is_dropout():
+    def first(make, seed):
+        space, model, objective = make()
+        generator = torch.Generator().manual_seed(seed)
+        return next(darts.search(space, model, objective, darts.start(space), darts.Config(1), generator)).rewards
+
+    assert first(texts, 0) == first(texts, 0) != first(texts, 1)
+    assert first(images, 0) == first(images, 1)
+
+
+def kept(model):
+    return [(p.detach().clone(), p.requires_grad) for p in model.parameters()], model.training
+
+
+def untouched(model, before):
+    weights, mode = kept(model)
+    pairs = zip(weights, before[0], strict=True)
+    return mode == before[1] and all(torch.equal(p, q) and a == b for (p, a), (q, b) in pairs)
+
+
+@pytest.mark.parametrize(("xi", "losses"), [(0.0, 1), (0.1, 4)], ids=["first order", "second order"])
+@pytest.mark.parametrize("training", [True, False])
+def test_an_interrupt_in_any_loss_of_alpha_leaves_everything_as_it_was(xi, losses, training):
+    space, model, objective = images()
+    model.train(training)
+    next(model.parameters()).requires_grad_(False)
+    w, alpha = [p for p in model.parameters() if p.requires_grad], darts.start(space)
+    for at in range(losses):
+        before, calls = kept(model), []
+
+        def loss(alpha, split, at=at, calls=calls):
+            calls.append(split)
+            if len(calls) - 1 == at:
+                raise KeyboardInterrupt
+            return objective.loss(model, darts.relax(alpha), objective.batch(split, 0))[0]
+
+        with pytest.raises(KeyboardInterrupt):
+            darts.alpha_gradient(loss, w, alpha, "train", "valid", xi)
+        assert len(calls) == at + 1 and untouched(model, before)
+
+
+@pytest.mark.parametrize(("name", "losses"), [("first", 2), ("second", 6), ("pushed", 6)])
+def test_an_interrupt_in_any_loss_of_a_step_leaves_w_as_it_was(name, losses):
+    def interrupt(found):
+        raise KeyboardInterrupt
+
+    for at in range(losses):
+        space, model, objective = images()
+        search_of = Watched(objective, losses + at, interrupt)
+        search = darts.search(space, model, search_of, darts.start(space), CONFIGS[name], torch.Generator())
+        next(search)
+        before = kept(model)
+        with pytest.raises(KeyboardInterrupt):
+            next(search)
+        assert len(search_of.asked) == losses + at + 1 and untouched(model, before)
+
+
+def test_what_was_frozen_stays_frozen():
+    w = [torch.zeros(2, requires_grad=True), torch.zeros(2)]
+    with darts.frozen(w):
+        assert not any(p.requires_grad for p in w)
+    assert [p.requires_grad for p in w] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("at", "quantity"), [*((k, "valid loss") for k in (0, 2)), *((k, "train loss") for k in (1, 5))]
+)
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_stops_the_search_before_it_is_learned_from(at, quantity, bad):
+    space, model, objective = images()
+    alpha, watched = darts.start(space), Watched(objective, 6 + at, lambda found: found * bad)
+    search = darts.search(space, model, watched, alpha, CONFIGS["second"], torch.Generator())
+    next(search)
+    before, tables = kept(model), [a.detach().clone() for a in alpha.values()]
+    with pytest.raises(FloatingPointError, match=f"step 1: {quantity} is {bad}"):
+        next(search)
+    assert untouched(model, before)
+    assert at == 5 or all(map(torch.equal, alpha.values(), tables))  # the last is that of w, after the step of alpha
+
+
+def infinite_slope(found):
+    """The same value, with an infinite gradient."""
+    return found + (found - found.detach()).sqrt()
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "message"),
+    [
+        ("first", 0, r"gradient of alpha.normal is (nan|inf); the rewards are \(-2"),
+        ("first", 1, r"norm of the gradient of w is (nan|inf)"),
+        ("second", 3, r"gradient of alpha.normal is (nan|inf)"),
+    ],
+)
+def test_a_gradient_that_is_no_number_stops_the_search_before_w_moves(name, at, message):
+    space, model, objective = images()
+    before, watched = kept(model), Watched(objective, at, infinite_slope)
+    with pytest.raises(FloatingPointError, match=f"step 0: {message}"):
+        next(darts.search(space, model, watched, darts.start(space), CONFIGS[name], torch.Generator()))
+    assert untouched(model, before)
+
+
+def test_an_alpha_that_is_no_number_stops_the_search_before_it_is_shown():
+    space, model, objective = images()
+    config, alpha = replace(CONFIGS["first"], alpha_lr=1e38, alpha_betas=(0.0, 0.999)), darts.start(space)
+    with pytest.raises(
+        FloatingPointError, match=r"step [1-7]: alpha\.(normal|reduce) is (nan|inf); the rewards are \(-"
+    ):
+        for _ in darts.search(space, model, objective, alpha, config, torch.Generator()):
+            assert all(a.isfinite().all() for a in alpha.values())
+
+
+@pytest.mark.parametrize(
+    ("field", "bad"),
+    [
+        *((n, b) for n in ("epochs",) for b in (-1, 1.0, None, True)),
+        *((n, b) for n in ("radius", "lr", "clip", "alpha_lr") for b in (0, -1.0, math.inf, math.nan, "1", None)),
+        *((n, b) for n in ("lr_min", "weight_decay", "alpha_weight_decay", "xi") for b in (-0.1, math.nan, "1")),
+        *(("momentum", b) for b in (-0.1, 1.0, 7, math.nan, None)),
+        *(("alpha_betas", b) for b in ((2, 5), (0.5, 1.0), (-0.1, 0.9), (0.9,), 0.9, None, (0.5, math.nan))),
+        *(("momentum_ahead", b) for b in (1, "yes", None)),
+    ],
+)
+def test_settings_out_of_range_are_refused_by_name(field, bad):
+    with pytest.raises(ValueError, match=f"{field}: got "):
+        darts.Config(**{field: bad})
+
+
+def test_the_papers_settings():
+    c = darts.Config()
+    assert (c.epochs, c.lr, c.lr_min, c.momentum, c.weight_decay, c.clip) == (50, 0.025, 0, 0.9, 3e-4, 5)
+    assert (c.alpha_lr, c.alpha_betas, c.alpha_weight_decay, c.xi) == (3e-4, (0.5, 0.999), 1e-3, None)
+    assert (darts.PTB.lr, darts.PTB.lr_min, darts.PTB.clip, darts.PTB.alpha_lr) == (20, 20, 0.25, 3e-3)

@@ -10,6 +10,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -202,7 +203,8 @@ def test_the_search_is_section_2_2(name, m, momentum):
                 hidden = [None] * m
             losses, grads = [], []
             model.train()
-            torch.manual_seed(step.index)  # dropout
+            drawn = int(np.random.SeedSequence((3, step.index)).generate_state(1, np.uint64)[0] >> 1)
+            torch.manual_seed(drawn)  # dropout
             for k, child in enumerate(tokens.tolist()):
                 loss, hidden[k] = case.loss(model, case.space.one_hot(child), "train", trained, hidden[k])
                 hidden[k] = hidden[k] and [(h.detach(), c.detach()) for h, c in hidden[k]]
@@ -331,7 +333,7 @@ def test_the_papers_settings():
         *((n, b) for n in ("epochs", "weight_steps", "policy_steps") for b in (-1, 1.0, None, True)),
         *((n, 0) for n in ("children", "policy_children", "clip", "policy_lr", "skip_target")),
         *((n, -0.1) for n in ("momentum", "weight_decay", "entropy_weight", "skip_weight", "baseline_decay")),
-        *((n, 1.0) for n in ("baseline_decay", "skip_target")),
+        *((n, 1.0) for n in ("baseline_decay", "skip_target", "momentum")),
         *((n, math.nan) for n in ("clip", "momentum", "entropy_weight", "skip_weight", "skip_target")),
     ],
 )
@@ -636,11 +638,49 @@ class Bad(Spy):
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_loss_that_is_no_number_stops_the_search_before_it_is_learned_from(name, bad):
     learners, seen = make(name), []
-    with pytest.raises(FloatingPointError, match=r"diverged: the losses of the shared weights are \[.*(nan|inf)\]"):
+    with pytest.raises(FloatingPointError, match=r"diverged: step 2: training loss of child 1 is (nan|inf)"):
         for step in search(name, learners, objective=Bad(CASES[name].objective, bad, loss=5)):
             seen.append((step.index, parameters(learners[0])))
     assert [index for index, _ in seen] == [0, 1]  # of two children each
     assert same(parameters(learners[0]), seen[-1][1])
+
+
+@pytest.mark.parametrize(
+    ("settings", "quantity"),
+    [({"entropy_weight": 1e300}, "loss of theta is -inf"), ({"policy_lr": 1e30}, "squares of theta is inf")],
+)
+def test_a_controller_that_leaves_the_numbers_stops_the_search(name, settings, quantity):
+    """Step 3 is the first of theta. Without the check the search goes on to the end, with theta nan."""
+    seen = []
+    with pytest.raises(FloatingPointError, match=rf"diverged: step 3: {quantity}; the rewards are \(.+\)"):
+        for step in search(name, make(name), **settings):
+            seen.append(step.index)
+    assert seen == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("bad", "quantity"), [(1e25, "squared gradient of theta"), (1.5e308, "loss of theta")])
+def test_a_reward_beyond_what_theta_can_hold_stops_the_search(name, bad, quantity):
+    """Adam squares the gradient in float32: that of a reward of 1e25 is inf, and theta would stand still for ever."""
+    with pytest.raises(FloatingPointError, match=rf"step 3: {quantity} is (inf|nan)"):
+        list(search(name, make(name), objective=Bad(CASES[name].objective, bad, reward=1)))
+
+
+def test_a_gradient_of_w_beyond_the_numbers_stops_the_search_before_w_moves(name):
+    learners = make(name)
+    before = parameters(learners[0])
+    objective = Bad(CASES[name].objective, 1e38, loss=0)
+    with pytest.raises(FloatingPointError, match=r"step 0: norm of the gradient of w is (inf|nan)"):
+        list(search(name, learners, objective=objective))
+    assert same(parameters(learners[0]), before)
+
+
+def test_two_seeds_of_the_generator_drop_differently():
+    losses = []
+    for seed in (3, 4):
+        learners = make("text")
+        learners[1].draw = lambda m, generator: (torch.tensor([[0, 0, 0, 2, 1, 1]] * m), None)  # the same children
+        losses.append(next(search("text", learners, seed=seed)).rewards)
+    assert losses[0] != losses[1]
 
 
 @pytest.mark.parametrize("bad", [math.nan, -math.inf])

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from naslab import genotypes, mixed_op, spaces, supergraph
+from naslab import data, evaluate, genotypes, mixed_op, spaces, supergraph
 from naslab.child import Cell, build, build_recurrent, count_parameters
 from naslab.mixed_op import MixedOp, active, leaving
 from naslab.ops import CONV_OPS, every_second
@@ -141,6 +141,93 @@ def test_random_architectures_are_their_children_with_all_gradients(name):
             elif n[p]:
                 assert not gradients[key].any()
         assert got_one == round(reached)
+
+
+@pytest.mark.parametrize("name", [name for name in NETS if "rnn" not in name])
+def test_a_child_is_not_evaluated_before_it_has_statistics(name):
+    """PyTorch's initial mean 0 and variance 1 would be silently wrong. They start from the first batch's, exactly."""
+    space = NETS[name][0]
+    model = made(*NETS[name])
+    x, tokens = batch(model), some(space, 1)[0]
+    child = model.child(tokens)
+    with pytest.raises(ValueError, match=r"batch norm: got no statistics yet.* evaluate\.calibrate"):
+        child.eval()(x)
+    read = {}
+    for norm in [m for m in child.modules() if isinstance(m, nn.BatchNorm2d)]:
+        norm.register_forward_hook(lambda module, args, out: read.update({module: args[0].transpose(0, 1).flatten(1)}))
+    for one in (copy.deepcopy(child), child):
+        read.clear()
+        one.train()(x)
+        assert len(read) > 3
+        for norm, values in read.items():
+            assert close(norm.running_mean, values.mean(1)) and close(norm.running_var, values.var(1))
+        assert one.eval()(x).isfinite().all()
+        assert all(norm.momentum == 0.1 and not norm._forward_pre_hooks for norm in read)
+
+
+def test_calibrated_children_are_worth_what_the_supergraph_says():
+    """And a child that trains has the mean over its first ten batches, then the usual moving average."""
+    task, space = data.digits(), spaces.nas_bench_201()
+    torch.manual_seed(0)
+    model = BenchNet(space, 4, 1, 1)
+    optim = torch.optim.SGD(model.parameters(), 0.2, momentum=0.9)
+    tokens = (3,) * 6
+    objective = evaluate.ImageObjective(task, 100)
+    for index in range(40):
+        loss, _ = objective.loss(model, space.one_hot(tokens), objective.batch("train", index))
+        optim.zero_grad()
+        loss.backward()
+        optim.step()
+    child = model.child(tokens)
+    with pytest.raises(ValueError, match="statistics.*evaluate.calibrate"):
+        evaluate.accuracy(child, task.valid)
+    evaluate.calibrate(child, task.train)
+    shared = objective.reward(model, space.one_hot(tokens), (task.valid.x, task.valid.y))
+    assert shared > 0.85 and abs(evaluate.accuracy(child, task.valid) - shared) < 0.03
+    weights = dict(model.named_parameters())
+    assert torch.equal(child.classifier.weight, weights["classifier.weight"])
+
+    child, seen, before = model.child(tokens).train(), [], None
+    first = child.stem[1]
+    for k in range(14):
+        x = task.train.x[50 * k : 50 * k + 50]
+        seen.append(child.stem[0](x).mean((0, 2, 3)))
+        child(x)
+        expected = torch.stack(seen).mean(0) if k < 10 else 0.9 * before + 0.1 * seen[-1]
+        assert torch.allclose(first.running_mean, expected, atol=1e-5)
+        before = first.running_mean.clone()
+
+
+@pytest.mark.parametrize("name", [name for name in NETS if "rnn" not in name])
+@pytest.mark.parametrize("training", [True, False])
+def test_one_value_per_channel_is_refused_and_two_are_not(name, training):
+    space = NETS[name][0]
+    model = made(*NETS[name]).train(training)
+    weights = space.one_hot(some(space, 1)[0])
+    with pytest.raises(ValueError, match="x: got 1 image of 4x3, which 2 reductions leave as 1 pixel"):
+        model(torch.randn(1, 2, 4, 3).double(), weights)
+    for shape in [(2, 2, 4, 3), (1, 2, 4, 5)]:
+        assert model(torch.randn(shape).double(), weights).isfinite().all()
+
+
+def test_one_stream_of_a_normalised_recurrent_network_is_refused():
+    model = RecurrentNet(spaces.darts_rnn(2), 7, 5, matrices="node", norm=True)
+    weights = spaces.darts_rnn(2).one_hot((0, 0, 0, 0))
+    with pytest.raises(ValueError, match="x: got 1 stream, expected at least 2"):
+        model(torch.zeros(3, 1, dtype=torch.int64), weights)
+    RecurrentNet(spaces.darts_rnn(2), 7, 5, matrices="node")(torch.zeros(3, 1, dtype=torch.int64), weights)
+
+
+def test_darts_networks_by_name():
+    torch.manual_seed(0)
+    net = ConvNet.darts(spaces.darts_conv(), 16, 8, classes=4)
+    size = {"in_channels": 3, "classes": 4, **DARTS}
+    plain = ConvNet(spaces.darts_conv(), 16, 8, **size)
+    assert [(n, p.shape) for n, p in net.named_parameters()] == [(n, p.shape) for n, p in plain.named_parameters()]
+    assert net.fast and count_parameters(net) == count_parameters(plain)
+    assert net.stem[0].weight.is_contiguous(memory_format=torch.channels_last)
+    text = RecurrentNet.darts(spaces.darts_rnn(), 11, 6, dropout=0.5)
+    assert (text.fast, text.norm, text.matrices, text.size["dropout"]) == (True, True, "node", 0.5)
 
 
 def test_some_of_the_50_take_a_pair_twice():

@@ -7,7 +7,6 @@ L_train(w, alpha). Algorithm 1 takes a step of alpha, for which one step of w st
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any, Protocol
 
 import torch
@@ -16,8 +15,8 @@ from torch import Tensor, nn
 from naslab import checks, runs
 from naslab.schedules import cosine
 from naslab.spaces import Space, Weights
-from naslab.states import snapshot
-from naslab.steps import Live, Step, begin, keep
+from naslab.states import restore, snapshot
+from naslab.steps import Live, Step, begin, finite, keep, live_state
 
 Loss = Callable[[Weights, Any], Tensor]  # alpha and a batch -> (), at the present w
 LossAt = Callable[[Sequence[Tensor], Weights, Any], Tensor]  # w, alpha and a batch -> ()
@@ -46,7 +45,7 @@ class Config:
     radius: float = 0.01  # epsilon times the norm of the gradient (section 2.3, footnote)
     momentum_ahead: bool = False  # the virtual step has momentum and decay, as in the authors' convolutional code
     lr: float = 0.025  # of w; falls to `lr_min` along a cosine
-    lr_min: float = 0.001
+    lr_min: float = 0.0  # 0.001 in the authors' code
     momentum: float = 0.9
     weight_decay: float = 3e-4
     clip: float = 5.0  # of the norm of w's gradient
@@ -57,10 +56,17 @@ class Config:
     def __post_init__(self) -> None:
         checks.whole(0, epochs=self.epochs)
         checks.positive(radius=self.radius, lr=self.lr, clip=self.clip, alpha_lr=self.alpha_lr)
-        rest = ("lr_min", "momentum", "weight_decay", "alpha_weight_decay")
+        rest = ("lr_min", "weight_decay", "alpha_weight_decay")
         checks.number(0, **{name: getattr(self, name) for name in rest})
+        checks.number(0, 1, momentum=self.momentum)
+        if not isinstance(self.alpha_betas, tuple) or len(self.alpha_betas) != 2:
+            raise ValueError(f"alpha_betas: got {self.alpha_betas!r}, expected a tuple of two numbers")
+        for beta in self.alpha_betas:
+            checks.number(0, 1, alpha_betas=beta)
         if self.xi is not None:
             checks.number(0, xi=self.xi)
+        if not isinstance(self.momentum_ahead, bool):
+            raise ValueError(f"momentum_ahead: got {self.momentum_ahead!r}, expected True or False")
 
 
 PTB = Config(lr=20.0, lr_min=20.0, momentum=0.0, weight_decay=5e-7, clip=0.25, alpha_lr=3e-3, alpha_betas=(0.9, 0.999))
@@ -87,8 +93,8 @@ def alpha_gradient(
 ) -> Weights:
     """The gradient in alpha of L_valid(w - xi dL_train/dw, alpha), by finite differences (section 2.3, eq. 5 to 8).
 
-    `loss(alpha, batch)` is taken at the values of `w`, which are moved for the while and put back. `push` is what the
-    virtual step adds to the gradient of w: momentum and decay in the authors' convolutional code.
+    `loss(alpha, batch)` is computed at the values of `w`. They are moved, and put back whatever happens. `push` is what
+    the virtual step adds to the gradient of w: momentum and decay in the authors' convolutional code.
     """
     tables = [*alpha.values()]
     if xi == 0:  # first order
@@ -97,21 +103,23 @@ def alpha_gradient(
     here = [p.detach().clone() for p in w]
     fixed = {table: a.detach() for table, a in alpha.items()}
     step = gradient(loss(fixed, train), w)
-    with torch.no_grad():
-        torch._foreach_add_(w, step if push is None else torch._foreach_add(step, push), alpha=-xi)  # w'
-    both = gradient(loss(alpha, valid), [*w, *tables])
-    g_w, g_alpha = both[: len(w)], both[len(w) :]
-    norm = torch.stack(torch._foreach_norm(g_w)).norm().item()
-    eps = radius / norm if norm else radius  # without a gradient w+ = w-, whatever epsilon
-    sides = []
-    for sign in (1, -1):
+    try:
+        with torch.no_grad():
+            torch._foreach_add_(w, step if push is None else torch._foreach_add(step, push), alpha=-xi)  # w'
+        both = gradient(loss(alpha, valid), [*w, *tables])
+        g_w, g_alpha = both[: len(w)], both[len(w) :]
+        norm = torch.stack(torch._foreach_norm(g_w)).norm().item()
+        eps = radius / norm if norm else radius  # without a gradient w+ = w-, whatever epsilon
+        sides = []
+        for sign in (1, -1):
+            with torch.no_grad():
+                torch._foreach_copy_(w, here)
+                torch._foreach_add_(w, g_w, alpha=sign * eps)  # w+, w-
+            with frozen(w):
+                sides.append(gradient(loss(alpha, train), tables))
+    finally:
         with torch.no_grad():
             torch._foreach_copy_(w, here)
-            torch._foreach_add_(w, g_w, alpha=sign * eps)  # w+, w-
-        with frozen(w):
-            sides.append(gradient(loss(alpha, train), tables))
-    with torch.no_grad():
-        torch._foreach_copy_(w, here)
     return {t: g - xi * (up - down) / (2 * eps) for t, g, up, down in zip(alpha, g_alpha, *sides, strict=True)}  # eq. 7
 
 
@@ -136,19 +144,25 @@ def exact_alpha_gradient(
 
 @contextmanager
 def frozen(w: Sequence[Tensor]) -> Iterator[None]:
-    """What nobody reads is not computed, nor kept for it: no gradient of `w` in here."""
-    for p in w:
-        p.requires_grad_(False)
+    """Inside, no gradient of `w` is computed, and nothing is kept for it."""
+    before = [p.requires_grad for p in w]
     try:
+        for p in w:
+            p.requires_grad_(False)
         yield
     finally:
-        for p in w:
-            p.requires_grad_()
+        for p, wanted in zip(w, before, strict=True):
+            p.requires_grad_(wanted)
 
 
 def gradient(loss: Tensor, of: Sequence[Tensor]) -> list[Tensor]:
-    """The gradient in `of` and in nothing else: what nobody reads is not computed."""
+    """The gradient in `of`, and in nothing else."""
     return [*torch.autograd.grad(loss, of, materialize_grads=True)]
+
+
+def largest(x: Tensor) -> float:
+    """The largest magnitude in x; nan if there is one."""
+    return x.detach().abs().max().item()
 
 
 def momentum_and_decay(optim: torch.optim.SGD) -> list[Tensor]:
@@ -172,9 +186,9 @@ def search(
 ) -> Iterator[Step]:
     """Trains `model`, a supergraph, and `alpha` in place; a Step is a step of each (algorithm 1).
 
-    The child of a step is what rounding would keep, its reward minus the validation loss of the step of alpha. The
-    state is `Live`. Whatever draws at random, such as dropout, is a function of the step's index alone. Raises
-    `FloatingPointError` if the search diverges.
+    The child of a Step is what alpha, rounded, keeps. `info["valid_loss"]` is the validation loss at w and alpha
+    before the step, in both orders; the reward is its negative. The state is `Live`. Dropout is seeded by the seed of
+    `generator` and the step's index; nothing else is random. Raises `FloatingPointError` if the search diverges.
     """
     w: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
     w_optim = torch.optim.SGD(w, config.lr, config.momentum, weight_decay=config.weight_decay)
@@ -199,30 +213,38 @@ def search(
         if index % objective.batches == 0:
             hidden = {"train": None, "valid": None}  # the texts begin anew
         batches = {split: objective.batch(split, index) for split in hidden}
-        losses: dict[str, float] = {}
+        losses: dict[str, list[float]] = {"train": [], "valid": []}
         carried: dict[str, Any] = {}
 
         def loss(alpha: Weights, split: str) -> Tensor:
-            with runs.seeded(index):  # noqa: B023  the same dropout in all losses of a step: they are subtracted
+            # the same dropout in all losses of a step: they are subtracted
+            with runs.seeded(generator.initial_seed(), index):  # noqa: B023
                 found, carried[split] = objective.loss(model, relax(alpha), batches[split], hidden[split])  # noqa: B023
-            losses[split] = found.item()  # noqa: B023
+            value = found.item()
+            finite(index, (), **{f"{split} loss": value})  # noqa: B023
+            losses[split].append(value)  # noqa: B023
             return found
 
         model.train()
         w_optim.param_groups[0]["lr"] = lr = cosine(index / steps, config.lr, config.lr_min)
         xi = lr if config.xi is None else config.xi
+        if xi:  # else `alpha_gradient` computes it, at w
+            with torch.no_grad():
+                loss(alpha, "valid")
         push = momentum_and_decay(w_optim) if config.momentum_ahead and xi else None
         g_alpha = alpha_gradient(loss, w, alpha, "train", "valid", xi, config.radius, push)
+        rewards = (-losses["valid"][0],)
+        finite(index, rewards, **{f"gradient of alpha.{t}": largest(g) for t, g in g_alpha.items()})
         for table, a in alpha.items():
             a.grad = g_alpha[table]
         alpha_optim.step()
+        finite(index, rewards, **{f"alpha.{table}": largest(a) for table, a in alpha.items()})
 
         fixed = {table: a.detach() for table, a in alpha.items()}
         w_optim.zero_grad()
         loss(fixed, "train").backward()
-        if not all(map(isfinite, losses.values())):
-            raise FloatingPointError(f"diverged: the losses of step {index} are {losses}")
-        nn.utils.clip_grad_norm_(w, config.clip)
+        norm = nn.utils.clip_grad_norm_(w, config.clip)
+        finite(index, rewards, **{"norm of the gradient of w": norm.item()})
         w_optim.step()
         hidden = carried
 
@@ -233,6 +255,6 @@ def search(
             return {**kept, **snapshot({**learned, "alpha": alpha, "hidden": hidden})}
 
         live = Live(state_now)
-        info = {"loss": losses["train"], "valid_loss": losses["valid"], "lr": lr}
+        info = {"loss": losses["train"][-1], "valid_loss": losses["valid"][0], "lr": lr}
         child = space.discretise(relax(fixed))
-        yield Step(index, (child,), (-losses["valid"],), info, state=live)
+        yield Step(index, (child,), rewards, info, state=live)

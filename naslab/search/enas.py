@@ -1,10 +1,10 @@
 """ENAS: children share the weights of one supergraph, and a controller learns which of them do well (Pham et al. 2018).
 
-Two things learn by turns (section 2.2): for a phase the shared weights w, each step through sampled children, with the
-policy fixed; then for a phase the controller's theta, each step by REINFORCE, with w fixed.
+Two phases take turns (Training ENAS and Deriving Architectures): first steps of the shared weights w, each through
+sampled children, with the policy fixed; then steps of the controller's theta by REINFORCE, with w fixed.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from math import isfinite
@@ -17,8 +17,8 @@ from naslab import checks, runs
 from naslab.controller import Controller, moving_average, policy_loss, skip_divergence
 from naslab.schedules import Decay, Restarts
 from naslab.spaces import Space, Tokens, Weights
-from naslab.states import snapshot
-from naslab.steps import Live, Step, begin, keep
+from naslab.states import restore, snapshot
+from naslab.steps import Live, Step, begin, finite, keep, live_state
 
 
 class Objective(Protocol):
@@ -42,13 +42,13 @@ class Objective(Protocol):
 class Config:
     """The settings of section 3.2, for CIFAR-10; `PTB` has those of section 3.1.
 
-    The bound of w's gradient, the weight of the skips and the baseline's decay are the authors' code's.
+    `clip`, `skip_weight` and `baseline_decay` come from the authors' code; the paper does not state them.
     """
 
     epochs: int = 310  # each a phase of w and a phase of theta
-    weight_steps: int = 0  # of w in an epoch; 0: a pass over the training data (section 2.2)
-    policy_steps: int = 2000  # of theta in an epoch (section 2.2)
-    children: int = 1  # M, whose losses are averaged in a step of w (section 2.2, eq. 1)
+    weight_steps: int = 0  # of w in an epoch; 0: a pass over the training data, as in the paper
+    policy_steps: int = 2000  # of theta in an epoch
+    children: int = 1  # M, whose losses are averaged in a step of w (eq. 1)
     policy_children: int = 1  # whose rewards make a step of theta
     lr: Callable[[float], float] = field(default=Restarts())  # of w, at an epoch
     momentum: float = 0.9  # of Nesterov
@@ -64,9 +64,9 @@ class Config:
         checks.whole(0, epochs=self.epochs, weight_steps=self.weight_steps, policy_steps=self.policy_steps)
         checks.whole(1, children=self.children, policy_children=self.policy_children)
         checks.positive(clip=self.clip, policy_lr=self.policy_lr, skip_target=self.skip_target)
-        rest = ("momentum", "weight_decay", "entropy_weight", "skip_weight")
+        rest = ("weight_decay", "entropy_weight", "skip_weight")
         checks.number(0, **{name: getattr(self, name) for name in rest})
-        checks.number(0, 1, baseline_decay=self.baseline_decay, skip_target=self.skip_target)
+        checks.number(0, 1, momentum=self.momentum, baseline_decay=self.baseline_decay, skip_target=self.skip_target)
         if not callable(self.lr):
             raise ValueError(f"lr: got {self.lr!r}, expected a function of the epoch, such as Restarts()")
 
@@ -86,8 +86,9 @@ def search(
     """Trains `model`, a supergraph, and `controller` in place; a Step is a step of one or of the other.
 
     `Step.info["phase"]` is 0 for a step of w, whose rewards are minus the children's losses on a training batch, and 1
-    for a step of theta, whose rewards are the children's on a validation batch. The state is `Live`. Whatever else
-    draws at random, such as dropout, is a function of the step's index. Raises `FloatingPointError` if w diverges.
+    for a step of theta, whose rewards are the children's on a validation batch. The state is `Live`. Dropout is seeded
+    by the seed of `generator` and the step's index; children are drawn from `generator` itself. Raises
+    `FloatingPointError` if w or theta diverges.
     """
     w = torch.optim.SGD(
         model.parameters(), 1.0, config.momentum, weight_decay=config.weight_decay, nesterov=config.momentum > 0
@@ -113,15 +114,17 @@ def search(
             w.param_groups[0]["lr"] = lr = config.lr(epoch + place / weight_steps)
             with torch.no_grad():
                 children = strings(controller.draw(config.children, generator)[0])
-            with runs.seeded(index):
+            with runs.seeded(generator.initial_seed(), index):
                 corners, batch = [space.one_hot(child) for child in children], objective.batch("train", step)
-                losses, hidden = weight_step(model, objective, corners, batch, hidden, w, config.clip)
+                losses, hidden = weight_step(model, objective, corners, batch, hidden, w, config.clip, index)
             rewards, info = [-loss for loss in losses], {"phase": 0.0, "lr": lr}
         else:
             batch = objective.batch("valid", epoch * config.policy_steps + place - weight_steps)
             score = partial(shared_reward, space, model, objective, batch)
-            children, rewards, entropy = policy_step(controller, score, baseline or 0.0, theta, config, generator)
+            b = baseline or 0.0
+            children, rewards, entropy = policy_step(controller, score, b, theta, config, generator, index)
             baseline = moving_average(baseline, sum(rewards) / len(rewards), config.baseline_decay)
+            finite(index, rewards, baseline=baseline)
             info = {"phase": 1.0, "baseline": baseline, "entropy": entropy}
 
         kept = keep("enas", space, generator, baseline=baseline)  # now: others may draw from the generator
@@ -142,19 +145,23 @@ def weight_step(
     hidden: Sequence[Any],
     w: torch.optim.Optimizer,
     clip: float,
+    index: int = 0,
 ) -> tuple[list[float], list[Any]]:
-    """A step of w along the mean gradient of M children, at their corners; their losses and hidden states after it."""
+    """A step of w along the mean gradient of M children, at their corners; their losses and hidden states after it.
+
+    Raises `FloatingPointError`, naming the step `index`, before w moves to what is no number.
+    """
     model.train()
     w.zero_grad()
     losses, after = [], []
     for weights, before in zip(corners, hidden, strict=True):
         loss, carried = objective.loss(model, weights, batch, before)
-        (loss / len(corners)).backward()  # section 2.2, eq. 1
         losses.append(loss.item())
+        finite(index, (), **{f"training loss of child {len(losses) - 1}": losses[-1]})
+        (loss / len(corners)).backward()  # eq. 1
         after.append(carried)
-    if not all(map(isfinite, losses)):
-        raise FloatingPointError(f"diverged: the losses of the shared weights are {losses}")
-    nn.utils.clip_grad_norm_(model.parameters(), clip)
+    norm = nn.utils.clip_grad_norm_(model.parameters(), clip)
+    finite(index, (), **{"norm of the gradient of w": norm.item()})
     w.step()
     return losses, after
 
@@ -166,8 +173,12 @@ def policy_step(
     theta: torch.optim.Optimizer,
     config: Config,
     generator: torch.Generator,
+    index: int = 0,
 ) -> tuple[tuple[Tokens, ...], list[float], float]:
-    """A step of theta by REINFORCE; the children sampled, their scores, and the mean entropy of their strings."""
+    """A step of theta by REINFORCE; the children sampled, their scores, and the mean entropy of their strings.
+
+    Raises `FloatingPointError`, naming the step `index`, if the loss, theta or its gradient is no number.
+    """
     tokens, log_p = controller.draw(config.policy_children, generator)
     log_prob, entropy = controller.summed(tokens, log_p)  # (m,)
     rewards = [score(child) for child in strings(tokens)]
@@ -175,13 +186,24 @@ def policy_step(
     loss = loss + config.skip_weight * skip_divergence(controller.space, log_p, config.skip_target).mean()
     theta.zero_grad()
     loss.backward()
+    finite(
+        index,
+        rewards,
+        **{"loss of theta": loss.item(), "squared gradient of theta": squares(p.grad for p in controller.parameters())},
+    )
     theta.step()
+    finite(index, rewards, **{"squares of theta": squares(controller.parameters())})
     return strings(tokens), rewards, entropy.mean().item()
+
+
+def squares(tensors: Iterable[Tensor | None]) -> float:
+    """The sum of all squares in the tensors' own precision, which Adam's second moments have too."""
+    return sum(x.detach().square().sum().item() for x in tensors if x is not None)
 
 
 def shared_reward(space: Space, model: nn.Module, objective: Objective, batch: Any, child: Tokens) -> float:
     """What a child is worth on a batch, with the shared weights; 0 if that is no finite number."""
-    reward = objective.reward(model, space.one_hot(child), batch)
+    reward = float(objective.reward(model, space.one_hot(child), batch))
     return reward if isfinite(reward) else 0.0
 
 
