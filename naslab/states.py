@@ -60,7 +60,7 @@ def restore(learners: Mapping[str, nn.Module | Optimizer], state: Mapping[str, A
     for name, learner in learners.items():
         found = state.get(name)
         if isinstance(learner, nn.Module):
-            _check_tensors(found, learner.state_dict(), f"state.{name}")
+            check_tensors(found, learner.state_dict(), f"state.{name}")
         else:
             _check_moments(found, learner, f"state.{name}")
     for name, learner in learners.items():
@@ -70,7 +70,25 @@ def restore(learners: Mapping[str, nn.Module | Optimizer], state: Mapping[str, A
         learner.load_state_dict(content)
 
 
-def _check_tensors(found: Any, expected: Mapping[str, Any], name: str) -> None:
+def check_hidden(found: Any, like: dict[str, Any] | list[Any]) -> None:
+    """Raises `ValueError` unless `found` has an entry for each of `like`, of finite tensors, nested; None is none."""
+    alike = isinstance(found, type(like)) and len(found) == len(like)
+    if not alike or (isinstance(found, dict) and isinstance(like, dict) and found.keys() != like.keys()):
+        places = f"those of {', '.join(like)}" if isinstance(like, dict) else len(like)
+        raise ValueError(f"state.hidden: got {checks.shown(found)}, expected hidden states: {places}")
+
+    def check(value: Any) -> None:
+        if isinstance(value, list | tuple):
+            for item in value:
+                check(item)
+        elif value is not None and not (isinstance(value, Tensor) and value.isfinite().all()):
+            raise ValueError(f"state.hidden: got {checks.shown(value)}, expected finite tensors")
+
+    check([*found.values()] if isinstance(found, dict) else found)
+
+
+def check_tensors(found: Any, expected: Mapping[str, Any], name: str) -> None:
+    """Raises `ValueError` unless `found` has finite tensors of the names, shapes and dtypes of `expected`."""
     if not isinstance(found, dict) or found.keys() != expected.keys():
         shown = checks.shown(sorted(map(str, found))) if isinstance(found, dict) else checks.shown(found)
         raise ValueError(f"{name}: got {shown}, expected {checks.shown(sorted(expected))}")

@@ -166,6 +166,41 @@ def test_resumed_from_a_file(tmp_path):
     same(run("second", after=saved), whole)
 
 
+@pytest.mark.parametrize(
+    ("entry", "bad"),
+    [
+        ("alpha", None),
+        ("alpha", {"normal": torch.zeros(5, 8)}),
+        ("alpha", {"normal": torch.zeros(5, 8), "reduce": torch.full((5, 8), math.nan)}),
+        ("hidden", None),
+        ("hidden", {"train": None}),
+        ("hidden", {"train": None, "valid": "x"}),
+        ("model", {}),
+        ("w", None),
+        ("alpha_optim", {"state": {7: {}}}),
+    ],
+)
+def test_a_state_that_is_not_one_is_refused_and_nothing_is_touched(entry, bad):
+    (last,), _, _ = run("first", stop=0)
+    space, model, objective = images(seed=9)
+    before, alpha = kept(model), darts.start(space)
+    spoiled = replace(last, state={**steps.state_of(last), entry: bad})
+    with pytest.raises(ValueError, match=rf"^state\.{entry}"):
+        next(darts.search(space, model, objective, alpha, CONFIGS["first"], torch.Generator(), spoiled))
+    assert untouched(model, before) and not any(a.any() for a in alpha.values())
+
+
+def test_a_resumed_search_has_the_settings_that_it_is_given():
+    moved = []
+    for alpha_lr in (0.1, 0.001):
+        (last,), model, alpha = run("first", stop=0)
+        before = alpha["normal"].detach().clone()
+        config = replace(CONFIGS["first"], alpha_lr=alpha_lr)
+        next(darts.search(CONV, model, IMAGES, alpha, config, torch.Generator(), last))
+        moved.append((alpha["normal"] - before).norm().item())
+    assert moved[0] == pytest.approx(100 * moved[1], rel=1e-3)
+
+
 @pytest.mark.parametrize("name", ["first", "second", "pushed"])
 def test_the_search_is_algorithm_1(name):
     """Written out again: Adam on alpha with a gradient made here, then SGD on w."""

@@ -133,6 +133,14 @@ def same(a, b):
     return a == b
 
 
+def learned(step):
+    """The state but for the learning rate of w, which every step of w sets anew."""
+    state = state_of(step)
+    for group in state["w"]["param_groups"]:
+        del group["lr"]
+    return state
+
+
 def told(steps):
     return [(s.index, s.children, s.rewards, s.info, s.failures) for s in steps]
 
@@ -364,18 +372,18 @@ def test_interrupted_after_every_step_equals_uninterrupted(name, way, tmp_path):
             checkpoint(tmp_path / "s.pt")(step)
             after = resume(tmp_path / "s.pt")
     assert told(found) == told(whole)
-    assert same(state_of(after), state_of(whole[-1]))
+    assert same(learned(after), learned(whole[-1]))
 
 
 def test_resumed_after_any_step_the_rest_is_as_if_uninterrupted(name):
     whole = list(search(name, make(name)))
-    end = state_of(whole[-1])
+    end = learned(whole[-1])
     for stop in range(1, STEPS):
         first = list(islice(search(name, make(name)), stop))
         learners = make(name, seed=99)
         rest = list(search(name, learners, first[-1], seed=99))
         assert told(first + rest) == told(whole)
-        assert same(state_of(rest[-1]), end)
+        assert same(learned(rest[-1]), end)
         assert same(dict(learners[0].state_dict()), end["model"])
         assert same(dict(learners[1].state_dict()), end["controller"])
 
@@ -482,6 +490,46 @@ def test_a_log_of_the_search_has_no_state(name, tmp_path):
     list(tee(search(name, make(name)), jsonl(tmp_path / "log.jsonl")))
     lines = (tmp_path / "log.jsonl").read_text().splitlines()
     assert len(lines) == STEPS and not any("state" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("entry", "bad"),
+    [
+        ("baseline", "much"),
+        ("baseline", math.nan),
+        ("hidden", None),
+        ("hidden", [None]),
+        ("hidden", ["x", None]),
+        ("hidden", [[(torch.tensor(math.nan),)], None]),
+        ("controller", {}),
+        ("w", None),
+        ("theta", {"state": {0: {"step": 1}}}),
+    ],
+)
+def test_a_state_that_is_not_one_is_refused_and_nothing_is_touched(entry, bad):
+    last = list(islice(search("text", make("text")), 4))[-1]
+    learners = make("text", seed=9)
+    before = [parameters(learner) for learner in learners]
+    with pytest.raises(ValueError, match=rf"^state\.{entry}"):
+        next(search("text", learners, replace(last, state={**state_of(last), entry: bad})))
+    assert same(before, [parameters(learner) for learner in learners])
+
+
+def test_a_resumed_search_has_the_settings_that_it_is_given():
+    """Not those of the step, which are gone; a step of theta moves every weight by about its learning rate."""
+    last = list(islice(search("images", make("images")), 4))[-1]
+    moved = []
+    for lr in (0.02, 0.0002):
+        learners = make("images", seed=9)
+        steps = search("images", learners, replace(last, state=state_of(last)), policy_lr=lr, momentum=0.5)
+        learners[1].load_state_dict(state_of(last)["controller"])
+        before = learners[1].start.detach().clone()
+        next(steps)
+        moved.append((learners[1].start - before).abs().max().item())
+    assert moved[0] == pytest.approx(100 * moved[1], rel=0.05)
+    assert (
+        state_of(next(search("images", make("images"), last, momentum=0.5)))["w"]["param_groups"][0]["momentum"] == 0.5
+    )
 
 
 def test_a_step_of_another_search_or_space_is_refused_and_nothing_is_touched():

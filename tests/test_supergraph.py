@@ -179,7 +179,7 @@ def test_calibrated_children_are_worth_what_the_supergraph_says():
         loss.backward()
         optim.step()
     child = model.child(tokens)
-    with pytest.raises(ValueError, match="statistics.*evaluate.calibrate"):
+    with pytest.raises(ValueError, match=r"statistics.*evaluate.calibrate"):
         evaluate.accuracy(child, task.valid)
     evaluate.calibrate(child, task.train)
     shared = objective.reward(model, space.one_hot(tokens), (task.valid.x, task.valid.y))

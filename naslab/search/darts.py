@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from naslab import checks, runs
 from naslab.schedules import cosine
 from naslab.spaces import Space, Weights
-from naslab.states import restore, snapshot
+from naslab.states import check_hidden, check_tensors, restore, snapshot
 from naslab.steps import Live, Step, begin, finite, keep, live_state
 
 Loss = Callable[[Weights, Any], Tensor]  # alpha and a batch -> (), at the present w
@@ -67,6 +67,7 @@ class Config:
             checks.number(0, xi=self.xi)
         if not isinstance(self.momentum_ahead, bool):
             raise ValueError(f"momentum_ahead: got {self.momentum_ahead!r}, expected True or False")
+        checks.plain_fields(self)
 
 
 PTB = Config(lr=20.0, lr_min=20.0, momentum=0.0, weight_decay=5e-7, clip=0.25, alpha_lr=3e-3, alpha_betas=(0.9, 0.999))
@@ -197,16 +198,17 @@ def search(
     )
     learners: dict[str, Any] = {"model": model, "w": w_optim, "alpha_optim": alpha_optim}
     hidden: dict[str, Any] = {"train": None, "valid": None}
-    first, state = begin(after, "darts", space, generator)
+    first, state = begin(after, "darts", space, generator, needs=("alpha", "hidden", *learners))
     if state:
-        for name, learner in learners.items():
-            learner.load_state_dict(snapshot(state[name]))
+        check_tensors(state["alpha"], alpha, "state.alpha")
+        check_hidden(state["hidden"], hidden)
+        restore(learners, state)
         with torch.no_grad():
             for table, a in alpha.items():
                 a.copy_(state["alpha"][table])
         hidden = snapshot(state["hidden"])
 
-    live = after.state if after is not None and isinstance(after.state, Live) else Live(dict)
+    live = live_state(after)
     steps = config.epochs * objective.batches
     for index in range(first, steps):
         live.expire()

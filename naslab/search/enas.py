@@ -7,7 +7,7 @@ sampled children, with the policy fixed; then steps of the controller's theta by
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from math import isfinite
+from math import inf, isfinite
 from typing import Any, Protocol
 
 import torch
@@ -17,7 +17,7 @@ from naslab import checks, runs
 from naslab.controller import Controller, moving_average, policy_loss, skip_divergence
 from naslab.schedules import Decay, Restarts
 from naslab.spaces import Space, Tokens, Weights
-from naslab.states import restore, snapshot
+from naslab.states import check_hidden, restore, snapshot
 from naslab.steps import Live, Step, begin, finite, keep, live_state
 
 
@@ -67,6 +67,7 @@ class Config:
         rest = ("weight_decay", "entropy_weight", "skip_weight")
         checks.number(0, **{name: getattr(self, name) for name in rest})
         checks.number(0, 1, momentum=self.momentum, baseline_decay=self.baseline_decay, skip_target=self.skip_target)
+        checks.plain_fields(self)
         if not callable(self.lr):
             raise ValueError(f"lr: got {self.lr!r}, expected a function of the epoch, such as Restarts()")
 
@@ -96,14 +97,16 @@ def search(
     theta = torch.optim.Adam(controller.parameters(), config.policy_lr)
     learners: dict[str, Any] = {"model": model, "controller": controller, "w": w, "theta": theta}
     hidden, baseline = [None] * config.children, None  # the children's hidden states; the mean reward so far
-    first, state = begin(after, "enas", space, generator)
+    first, state = begin(after, "enas", space, generator, needs=("baseline", "hidden", *learners))
     if state:
-        for name, learner in learners.items():
-            learner.load_state_dict(snapshot(state[name]))
+        if state["baseline"] is not None:
+            checks.number(-inf, **{"state.baseline": state["baseline"]})
+        check_hidden(state["hidden"], hidden)
+        restore(learners, state)
         hidden, baseline = snapshot(state["hidden"]), state["baseline"]
 
     weight_steps = config.weight_steps or objective.batches
-    live = after.state if after is not None and isinstance(after.state, Live) else Live(dict)
+    live = live_state(after)
     for index in range(first, config.epochs * (weight_steps + config.policy_steps)):
         live.expire()
         epoch, place = divmod(index, weight_steps + config.policy_steps)
