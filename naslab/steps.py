@@ -180,6 +180,11 @@ def finite(index: int, rewards: Sequence[float], **quantities: float) -> None:
             raise FloatingPointError(f"diverged: step {index}: {name} is {value}; the rewards are {tuple(rewards)}")
 
 
+def squares(tensors: Iterable[Tensor | None]) -> float:
+    """The sum of all squares in the tensors' precision: not finite where Adam's second moments are not."""
+    return sum(t.detach().square().sum().item() for t in tensors if t is not None)
+
+
 def rewarded(step: Step) -> bool:
     """Whether the step's rewards are rewards. ENAS' steps of the shared weights (phase 0) hold minus losses."""
     return step.info.get("phase") != 0

@@ -137,7 +137,7 @@ class ConvNet(nn.Module):
     def darts(cls, space: CellSpace, channels: int, cells: int, in_channels: int = 3, classes: int = 10) -> "ConvNet":
         """The network that DARTS searches, fast (Liu et al. 2019, section 3.1.1: 16 channels, 8 cells)."""
         net = cls(space, channels, cells, in_channels, classes, affine=False, pool_norm=True, fast=True)
-        return net.to(memory_format=torch.channels_last)
+        return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def __init__(
         self,
@@ -351,9 +351,9 @@ def awaiting_statistics(child: Any) -> Any:
 
     PyTorch's would start from mean 0 and variance 1, which are nobody's.
     """
-    for norm in child.modules():
-        if isinstance(norm, nn.modules.batchnorm._BatchNorm):
-            norm.awaiting = norm.register_forward_pre_hook(first_statistics)
+    norms: list[Any] = [m for m in child.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.awaiting = norm.register_forward_pre_hook(first_statistics)
     return child
 
 

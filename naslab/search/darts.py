@@ -16,7 +16,7 @@ from naslab import checks, runs
 from naslab.schedules import cosine
 from naslab.spaces import Space, Weights
 from naslab.states import check_hidden, check_tensors, restore, snapshot
-from naslab.steps import Live, Step, begin, finite, keep, live_state
+from naslab.steps import Live, Step, begin, finite, keep, live_state, squares
 
 Loss = Callable[[Weights, Any], Tensor]  # alpha and a batch -> (), at the present w
 LossAt = Callable[[Sequence[Tensor], Weights, Any], Tensor]  # w, alpha and a batch -> ()
@@ -161,11 +161,6 @@ def gradient(loss: Tensor, of: Sequence[Tensor]) -> list[Tensor]:
     return [*torch.autograd.grad(loss, of, materialize_grads=True)]
 
 
-def largest(x: Tensor) -> float:
-    """The largest magnitude in x; nan if there is one."""
-    return x.detach().abs().max().item()
-
-
 def momentum_and_decay(optim: torch.optim.SGD) -> list[Tensor]:
     """What SGD will add to each gradient: the authors' `push`."""
     (group,) = optim.param_groups
@@ -236,11 +231,11 @@ def search(
         push = momentum_and_decay(w_optim) if config.momentum_ahead and xi else None
         g_alpha = alpha_gradient(loss, w, alpha, "train", "valid", xi, config.radius, push)
         rewards = (-losses["valid"][0],)
-        finite(index, rewards, **{f"gradient of alpha.{t}": largest(g) for t, g in g_alpha.items()})
+        finite(index, rewards, **{f"squared gradient of alpha.{t}": squares([g]) for t, g in g_alpha.items()})
         for table, a in alpha.items():
             a.grad = g_alpha[table]
         alpha_optim.step()
-        finite(index, rewards, **{f"alpha.{table}": largest(a) for table, a in alpha.items()})
+        finite(index, rewards, **{f"squares of alpha.{table}": squares([a]) for table, a in alpha.items()})
 
         fixed = {table: a.detach() for table, a in alpha.items()}
         w_optim.zero_grad()

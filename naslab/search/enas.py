@@ -4,7 +4,7 @@ Two phases take turns (Training ENAS and Deriving Architectures): first steps of
 sampled children, with the policy fixed; then steps of the controller's theta by REINFORCE, with w fixed.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from math import inf, isfinite
@@ -18,7 +18,7 @@ from naslab.controller import Controller, moving_average, policy_loss, skip_dive
 from naslab.schedules import Decay, Restarts
 from naslab.spaces import Space, Tokens, Weights
 from naslab.states import check_hidden, restore, snapshot
-from naslab.steps import Live, Step, begin, finite, keep, live_state
+from naslab.steps import Live, Step, begin, finite, keep, live_state, squares
 
 
 class Objective(Protocol):
@@ -197,11 +197,6 @@ def policy_step(
     theta.step()
     finite(index, rewards, **{"squares of theta": squares(controller.parameters())})
     return strings(tokens), rewards, entropy.mean().item()
-
-
-def squares(tensors: Iterable[Tensor | None]) -> float:
-    """The sum of all squares in the tensors' own precision, which Adam's second moments have too."""
-    return sum(x.detach().square().sum().item() for x in tensors if x is not None)
 
 
 def shared_reward(space: Space, model: nn.Module, objective: Objective, batch: Any, child: Tokens) -> float:

@@ -1,19 +1,18 @@
 """NAS with reinforcement learning: a controller writes children, and their rewards train it (Zoph & Le 2017)."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, is_dataclass, replace
 from functools import partial
 from math import inf
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from naslab import checks
 from naslab.controller import Controller, moving_average, policy_loss
 from naslab.spaces import Space, Tokens
 from naslab.states import restore, snapshot
-from naslab.steps import Live, Step, begin, finite, keep, live_state, settle
+from naslab.steps import Live, Step, begin, finite, keep, live_state, settle, squares
 
 
 @dataclass(frozen=True)
@@ -91,11 +90,6 @@ def search(
 
         live = Live(state_now)
         yield Step(index, children, rewards, info, failures, live)
-
-
-def squares(tensors: Iterable[Tensor | None]) -> float:
-    """The sum of all squares in the tensors' precision: not finite where Adam's second moments are not."""
-    return sum(t.detach().square().sum().item() for t in tensors if t is not None)
 
 
 def depth(space: Space, config: Config, index: int) -> Space:
