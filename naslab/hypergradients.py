@@ -42,8 +42,11 @@ def implicit(
     H = d2 L_train/dw2, g the gradients of L_valid. Since dL_train/dw = 0 for every alpha, its derivative in alpha is 0,
     too: H dw*/dalpha + d2 L_train/dw dalpha = 0 (Bengio 2000). H is never written down: conjugate gradients solve
     H q = g_w to a relative `tolerance` and need only products H v, each of them a backward pass (Pearlmutter 1994).
-    Raises `ArithmeticError` if H is not positive definite, where w is no minimum, or if there is no solution.
+    Raises `ArithmeticError` if H is not positive definite, where w is no minimum, or if there is no solution, and
+    `ValueError` unless 0 < tolerance < 1.
     """
+    checks.positive(tolerance=tolerance)
+    checks.number(0, 1, tolerance=tolerance)
     g = gradient(loss(w, alpha, valid), [*w, *alpha.values()])
     g_w, g_alpha = flat(g[: len(w)]), g[len(w) :]
     slope = flat(gradient(loss(w, alpha, train), w, again=True))

@@ -36,6 +36,7 @@ class Restarts:
         checks.positive(high=self.high, first=self.first)
         checks.number(0, low=self.low)
         checks.number(1, factor=self.factor)
+        checks.plain_fields(self)
 
     def __call__(self, epoch: float) -> float:
         return cosine(restarted(epoch, self.first, self.factor), self.high, self.low)
@@ -52,6 +53,7 @@ class Decay:
     def __post_init__(self) -> None:
         checks.positive(high=self.high, rate=self.rate)
         checks.whole(1, start=self.start)
+        checks.plain_fields(self)
 
     def __call__(self, epoch: float) -> float:
         return self.high * self.rate ** max(0, floor(epoch) + 1 - self.start)

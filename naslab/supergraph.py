@@ -134,8 +134,10 @@ class ConvNet(nn.Module):
     """
 
     @classmethod
-    def darts(cls, space: CellSpace, channels: int, cells: int, in_channels: int = 3, classes: int = 10) -> "ConvNet":
-        """The network that DARTS searches, fast (Liu et al. 2019, section 3.1.1: 16 channels, 8 cells)."""
+    def darts(
+        cls, space: CellSpace, channels: int = 16, cells: int = 8, in_channels: int = 3, classes: int = 10
+    ) -> "ConvNet":
+        """The network that DARTS searches, in its fast form (Liu et al. 2019, section 3.1.1)."""
         net = cls(space, channels, cells, in_channels, classes, affine=False, pool_norm=True, fast=True)
         return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -266,8 +268,10 @@ class RecurrentNet(nn.Module):
     """
 
     @classmethod
-    def darts(cls, space: CellSpace, vocabulary: int, units: int, dropout: float | Dropouts = 0.0) -> "RecurrentNet":
-        """The network that DARTS searches, fast (Liu et al. 2019, section 3.1.2: 300 units)."""
+    def darts(
+        cls, space: CellSpace, vocabulary: int, units: int = 300, dropout: float | Dropouts = 0.0
+    ) -> "RecurrentNet":
+        """The network that DARTS searches, in its fast form (Liu et al. 2019, section 3.1.2)."""
         return cls(space, vocabulary, units, dropout=dropout, matrices="node", norm=True, fast=True)
 
     def __init__(

@@ -355,6 +355,28 @@ def test_a_learning_rate_is_a_function_of_the_epoch():
         Config(lr=0.1)
 
 
+@pytest.mark.parametrize("bad", [math.nan, -0.1, math.inf])
+def test_a_learning_rate_that_is_none_is_refused_before_w_moves(name, bad):
+    learners = make(name)
+    before = parameters(learners[0])
+    with pytest.raises(ValueError, match=f"lr: got {bad}, expected a number of at least 0"):
+        next(search(name, learners, lr=lambda epoch: bad))
+    assert same(before, parameters(learners[0]))
+
+
+def test_numbers_of_numpy_are_settings_and_can_be_logged(tmp_path):
+    config = {
+        "epochs": np.int64(1),
+        "clip": np.float32(0.7),
+        "lr": Restarts(np.float32(0.1), np.float64(0), np.int64(1)),
+    }
+    for _ in tee(search("text", make("text"), **config), jsonl(tmp_path / "log"), checkpoint(tmp_path / "s.pt")):
+        pass
+    assert resume(tmp_path / "s.pt").index == 4 and len((tmp_path / "log").read_text().splitlines()) == 5
+    with_lambda = search("text", make("text"), lr=lambda epoch: np.float32(0.1))
+    assert type(next(with_lambda).info["lr"]) is float
+
+
 # Going on
 
 

@@ -219,3 +219,6 @@ def test_settings_outside_their_range_are_refused():
     for bad in ({"steps": -1}, {"steps": 1.5}, {"lr": -0.1}, {"lr": np.nan}):
         with pytest.raises(ValueError, match=next(iter(bad))):
             hypergradients.unrolled(loss, *parts(B @ a, a), "train", "valid", **{"lr": 0.1, "steps": 1} | bad)
+    for tolerance in (0, -1e-9, 1.0, np.nan, None):
+        with pytest.raises(ValueError, match=f"tolerance: got {tolerance}, expected"):
+            hypergradients.implicit(loss, *parts(B @ a, a), "train", "valid", tolerance=tolerance)

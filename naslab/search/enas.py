@@ -114,7 +114,8 @@ def search(
             step = epoch * weight_steps + place
             if step % objective.batches == 0:
                 hidden = [None] * config.children  # the text begins anew
-            w.param_groups[0]["lr"] = lr = config.lr(epoch + place / weight_steps)
+            w.param_groups[0]["lr"] = lr = float(config.lr(epoch + place / weight_steps))
+            checks.number(0, lr=lr)
             with torch.no_grad():
                 children = strings(controller.draw(config.children, generator)[0])
             with runs.seeded(generator.initial_seed(), index):
