@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from naslab import runs
 from naslab.mixed_op import MixedCell, MixedRecurrentCell, Parts
 from naslab.ops import ACTIVATIONS, DepthwiseBN, Zero, every_second, highway, identity
 from naslab.spaces import NONE, CellSpace
@@ -137,7 +138,7 @@ def is_separable(stage: Any) -> bool:
     if type(stage) is not DepthwiseBN or not isinstance(conv := stage[1], nn.Conv2d):
         return False
     kernel, stride, dilation = conv.kernel_size[0], conv.stride[0], conv.dilation[0]
-    with torch.device("meta"):  # where nothing is drawn
+    with runs.seeded(0):  # its weights must not be drawn from the network's random numbers
         plain = DepthwiseBN(conv.in_channels, kernel, stride, dilation, affine=False)
     fits = kernel % 2 == 1 and (stride == 1 or (stride == 2 and (dilation == 1 or dilation % 2 == 0)))
     return fits and settings(stage) == settings(plain)

@@ -366,6 +366,8 @@ def first_statistics(norm: Any, _: Any) -> None:
 
     Raises `ValueError` in evaluation mode before the first one.
     """
+    if norm.num_batches_tracked.is_meta:  # without values
+        return
     seen = int(norm.num_batches_tracked)
     if seen == 0 and not norm.training:
         raise ValueError(

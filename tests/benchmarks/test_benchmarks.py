@@ -222,7 +222,8 @@ def test_the_textbook_computes_the_same(kind, second_order):
 
     push = [race.config.weight_decay * p.detach() for p in w]
     ours = darts.alpha_gradient(loss, w, alpha, "train", "valid", xi, race.config.radius, push)
-    textbook.alpha_step(race.slow, race.alpha_optim, race.w_optim, race.train, race.valid, second_order)
+    found = textbook.alpha_step(race.slow, race.alpha_optim, race.w_optim, race.train, race.valid, second_order)
+    assert found == pytest.approx(loss(darts.start(race.space, dtype=torch.float64), "valid").item(), rel=1e-9)
     for one, other in zip(race.slow.alpha, ours.values(), strict=True):
         assert torch.allclose(one.grad, other, rtol=1e-6, atol=1e-9)
 

@@ -160,16 +160,22 @@ class TextbookRecurrent(nn.Module):
 
 
 def alpha_step(model, alpha_optim, w_optim, train, valid, second_order):
-    """The step of alpha in algorithm 1; the virtual step with momentum and decay, as in the authors' code."""
+    """The step of alpha in algorithm 1; the virtual step with momentum and decay, as in the authors' code.
+
+    Returns the validation loss at w, which both orders report, as `darts.search` does.
+    """
 
     def loss_of(net, batch):
         return F.cross_entropy(net(batch[0]), batch[1])
 
     alpha_optim.zero_grad()
     if not second_order:
-        loss_of(model, valid).backward()
+        loss = loss_of(model, valid)
+        loss.backward()
         alpha_optim.step()
-        return
+        return loss.item()
+    with torch.no_grad():
+        at_w = loss_of(model, valid).item()
     (group,) = w_optim.param_groups
     xi = group["lr"]
     g = torch.autograd.grad(loss_of(model, train), model.weights())
@@ -197,6 +203,7 @@ def alpha_step(model, alpha_optim, w_optim, train, valid, second_order):
     for a, q, u, d in zip(model.alpha, ahead.alpha, up, down, strict=True):
         a.grad = q.grad - xi * (u - d) / (2 * eps)
     alpha_optim.step()
+    return at_w
 
 
 def weight_step(model, w_optim, train, clip=5.0):
