@@ -240,7 +240,7 @@ def test_kept_steps_hold_nothing_of_the_searcher():
         return found / len(steps)
 
     held(50)  # what is made once, such as the space's decisions
-    assert held(800) < 1.2 * held(200)  # bytes per step; with copies it is 2.6 times
+    assert held(1600) < 2 * held(200)  # bytes per step, seen 1.0 to 1.3 times; with copies it is 5 times
 
 
 @pytest.mark.parametrize("reward", [1.7e308, -1.7e308])
