@@ -46,7 +46,8 @@ def choose(index: str = CPU, patience: float = PATIENCE) -> tuple[str, str]:
     if shutil.which("nvidia-smi") or DRIVER.exists():
         return "", "PyTorch: pip's build, with CUDA (several GB), since there is an NVIDIA driver"
     if problem := trouble(index, patience):
-        return "", f"PyTorch: pip's build, with CUDA (several GB): there is no NVIDIA driver, but {index} {problem}"
+        reason = f"there is no NVIDIA driver, but {index} {problem}"
+        return "", f"PyTorch: pip's build, usually with CUDA (several GB): {reason}"
     return index, f"PyTorch: the CPU build of {index}, since there is no NVIDIA driver"
 
 
