@@ -51,9 +51,15 @@ def plain(value: Any) -> Any:
 
 
 def plain_fields(config: Any) -> None:
-    """Replaces the NumPy numbers of a frozen dataclass, in its `__post_init__`: plain ones compare, print and save."""
+    """Replaces the NumPy numbers of a frozen dataclass, in its `__post_init__`: plain ones compare, print and save.
+
+    An int where a float is declared becomes one: torch cannot compute with an int beyond int64.
+    """
     for field in fields(config):
-        object.__setattr__(config, field.name, plain(getattr(config, field.name)))
+        value = plain(getattr(config, field.name))
+        if field.type in (float, float | None) and type(value) is int:
+            value = float(value)
+        object.__setattr__(config, field.name, value)
 
 
 def shown(value: object) -> str:

@@ -40,10 +40,12 @@ class Controller(nn.Module):
         super().__init__()
         checks.whole(1, units=units, layers=layers)
         checks.positive(init=init, temperature=temperature)
+        checks.number(0, 1e38, init=init)  # twice that is more than float32 holds
         if tanh_constant is not None:
             checks.positive(tanh_constant=tanh_constant)
         self.space, self.units = space, units
-        self.temperature, self.tanh_constant = temperature, tanh_constant
+        self.temperature = float(temperature)
+        self.tanh_constant = None if tanh_constant is None else float(tanh_constant)
         self.lstm = nn.ModuleList(nn.LSTMCell(units, units) for _ in range(layers))
         self.start = nn.Parameter(torch.empty(units))
         plain = {d.kind: len(d.options) for d in space.decisions if not d.anchors}

@@ -542,7 +542,7 @@ def test_everything_stays_on_the_controller_s_device(name):
         *({"tanh_constant": value} for value in (0, -2.5, math.nan, math.inf, "1", True)),
         *({"units": value} for value in (0, -1, 3.0, None, True)),
         *({"layers": value} for value in (0, -1, 1.5, None)),
-        *({"init": value} for value in (0, -0.1, math.nan, None)),
+        *({"init": value} for value in (0, -0.1, 1e38, math.nan, None)),
     ],
 )
 def test_settings_that_would_fail_late_or_never_are_refused_by_name(setting):
@@ -555,3 +555,9 @@ def test_settings_that_would_fail_late_or_never_are_refused_by_name(setting):
 def test_a_number_of_strings_that_cannot_be_drawn_is_refused(m):
     with pytest.raises(ValueError, match=r"m: got .*, expected an int of at least 1"):
         make(SMALL["macro"])(m, generator())
+
+
+@pytest.mark.parametrize("name", ["temperature", "tanh_constant"])
+def test_an_int_beyond_int64_is_a_number(name):
+    strings = make(SMALL["macro"], **{name: 10**20})(3, generator())[0]
+    assert torch.equal(strings, make(SMALL["macro"], **{name: 1e20})(3, generator())[0])

@@ -134,6 +134,7 @@ def test_numpy_numbers_are_settings_and_become_python_s():
     assert repr(random_search.Config(np.int64(3), np.uint8(2))) == "Config(updates=3, children=2)"
     config = reinforce.Config(lr=np.float64(0.5), power=np.float32(2), children=np.int32(4))
     assert config == reinforce.Config(lr=0.5, power=2.0, children=4) and type(config.lr) is float
+    assert type(reinforce.Config(power=10**20).power) is float  # torch has no int of that size
     config = qlearning.Config(schedule=((np.int64(3), np.float64(0.5)),))
     assert repr(config.schedule) == "((3, 0.5),)"
     config = evolution.Config(np.int64(9), np.int64(3), np.int64(2))

@@ -60,13 +60,13 @@ class Config:
         checks.number(0, **{name: getattr(self, name) for name in rest})
         checks.number(0, 1, momentum=self.momentum)
         if not isinstance(self.alpha_betas, tuple) or len(self.alpha_betas) != 2:
-            raise ValueError(f"alpha_betas: got {self.alpha_betas!r}, expected a tuple of two numbers")
+            raise ValueError(f"alpha_betas: got {checks.shown(self.alpha_betas)}, expected a tuple of two numbers")
         for beta in self.alpha_betas:
             checks.number(0, 1, alpha_betas=beta)
         if self.xi is not None:
             checks.number(0, xi=self.xi)
         if not isinstance(self.momentum_ahead, bool):
-            raise ValueError(f"momentum_ahead: got {self.momentum_ahead!r}, expected True or False")
+            raise ValueError(f"momentum_ahead: got {checks.shown(self.momentum_ahead)}, expected True or False")
         checks.plain_fields(self)
 
 

@@ -69,7 +69,7 @@ class Config:
         checks.number(0, 1, momentum=self.momentum, baseline_decay=self.baseline_decay, skip_target=self.skip_target)
         checks.plain_fields(self)
         if not callable(self.lr):
-            raise ValueError(f"lr: got {self.lr!r}, expected a function of the epoch, such as Restarts()")
+            raise ValueError(f"lr: got {checks.shown(self.lr)}, expected a function of the epoch, such as Restarts()")
 
 
 PTB = Config(150, lr=Decay(), momentum=0.0, weight_decay=1e-7, clip=0.25, entropy_weight=1e-4, baseline_decay=0.999)
