@@ -17,6 +17,7 @@ controller the recurrent network that writes strings
 parallel   children in processes of their own
 search     random search, evolution, Q-learning, REINFORCE, ENAS, DARTS: each one `search`, a generator of steps
 states     what a search keeps in its steps: copied, checked, put back
+hypergradients  how the validation loss changes with alpha through the training of the weights
 steps      the stream of steps and its readers: progress, log, checkpoint
 tables     every architecture's accuracy, where a benchmark knows it
 data       images and text, offline

@@ -254,11 +254,12 @@ def _names(name: str, values: Sequence[str]) -> tuple[str, ...]:
 
 def _array(where: str, values: Any) -> np.ndarray:
     """Arrays, tensors on any device, and nested lists as an array."""
-    if isinstance(values, Tensor):
-        return values.detach().cpu().numpy()
     try:
+        if isinstance(values, Tensor):
+            values = values.detach().cpu()
+            return (values.float() if values.dtype is torch.bfloat16 else values).numpy()
         return np.asarray(values)
-    except (TypeError, ValueError) as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{where}: got {type(values).__name__}, expected an array ({error})") from None
 
 

@@ -111,11 +111,9 @@ def check_trainable(model: nn.Module, recipe: Recipe) -> None:
         raise ValueError(
             f"drop_path: got {recipe.drop_path}, expected 0: {type(model).__name__} is not called with drop_path"
         )
-    if recipe.auxiliary_weight and not hasattr(model, "forward_auxiliary"):
-        raise ValueError(
-            f"auxiliary_weight: got {recipe.auxiliary_weight}, expected 0: "
-            f"{type(model).__name__} has no forward_auxiliary"
-        )
+    if recipe.auxiliary_weight and getattr(model, "auxiliary", None) is None:
+        name = type(model).__name__
+        raise ValueError(f"auxiliary_weight: got {recipe.auxiliary_weight}, expected 0: {name} has no auxiliary head")
 
 
 def takes_drop_path(forward: Callable[..., Any]) -> bool:
@@ -189,17 +187,11 @@ def cut_out(x: Tensor, side: int, generator: torch.Generator) -> Tensor:
 def accuracy(model: nn.Module, images: Images, batch_size: int = 500) -> float:
     """The fraction of images that the model classifies right. Leaves the model in evaluation mode.
 
-    Raises `ValueError` for no images, and for a model with trained weights whose batch norms have never seen a batch:
-    in evaluation mode it computes something else than in training. A child of a supergraph is one; see `calibrate`.
+    Raises `ValueError` for no images. The child of a supergraph refuses until it was trained; see `calibrate`.
     """
     checks.whole(1, batch_size=batch_size)
     if not len(images):
         raise ValueError("images: got none, expected at least 1")
-    if any(map(untracked, tracking(model))):
-        raise ValueError(
-            "model: got trained weights and batch norms without statistics, expected both; "
-            "call evaluate.calibrate(model, task.train) first"
-        )
     model.eval()
     parts = zip(images.x.split(batch_size), images.y.split(batch_size), strict=True)
     right = torch.stack([(model(x).argmax(-1) == y).sum() for x, y in parts])
@@ -209,13 +201,6 @@ def accuracy(model: nn.Module, images: Images, batch_size: int = 500) -> float:
 def tracking(model: nn.Module) -> list[_BatchNorm]:
     """The model's batch norms that keep running statistics."""
     return [m for m in model.modules() if isinstance(m, _BatchNorm) and m.num_batches_tracked is not None]
-
-
-def untracked(norm: _BatchNorm) -> bool:
-    """Whether the norm was trained, its biases having left 0, and its running statistics have seen no batch."""
-    if norm.bias is None or norm.bias.device.type in ("meta", "lazy"):  # devices without values
-        return False
-    return bool(norm.num_batches_tracked == 0) and bool(norm.bias.any())
 
 
 @torch.no_grad()

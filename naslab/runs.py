@@ -37,6 +37,8 @@ def start(
     parameters cell gave it, and for a name that the notebook does not have: papermill defines any name it is given and
     only warns.
     """
+    if not isinstance(names, Mapping):
+        raise ValueError(f"names: got {checks.shown(names)}, expected globals()")
     profiles = {"quick": quick, "full": full, "gpu": gpu}
     if not quick.keys() == full.keys() == gpu.keys():
         raise ValueError(f"profiles: got different names {[sorted(p) for p in profiles.values()]}")

@@ -16,6 +16,7 @@ import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Integral
 from typing import Literal, Protocol
 
 import torch
@@ -241,7 +242,7 @@ def _is_name(option: object) -> bool:
 
 
 def _is_size(option: object) -> bool:
-    return isinstance(option, int) and not isinstance(option, bool) and option >= 1
+    return isinstance(option, Integral) and not isinstance(option, bool) and int(option) >= 1
 
 
 def _check_options(name: str, options: object, fits: Callable[[object], bool] = _is_name) -> None:
@@ -283,6 +284,7 @@ class ConvSpace:
         _check_flags(skips=self.skips)
         for name, options in self.attributes.items():
             _check_options(name, options, _is_size)
+        checks.plain_fields(self)
 
     @property
     def attributes(self) -> dict[str, tuple[int, ...]]:
@@ -335,6 +337,7 @@ class TreeSpace:
 
     def __post_init__(self) -> None:
         checks.whole(1, base=self.base)
+        checks.plain_fields(self)
         _check_options("combine", self.combine)
         _check_options("activation", self.activation)
 
@@ -391,6 +394,7 @@ class MacroSpace:
     def __post_init__(self) -> None:
         checks.whole(1, layers=self.layers)
         _check_options("ops", self.ops)
+        checks.plain_fields(self)
 
     @cached_property
     def decisions(self) -> tuple[Decision, ...]:
@@ -451,6 +455,7 @@ class CellSpace:
             _check_options("ops other than none", self.choices)
             if self.distinct and self.fan_in > self.inputs:
                 raise ValueError(f"fan_in: got {self.fan_in}, the first node has only {self.inputs} distinct inputs")
+        checks.plain_fields(self)
 
     @property
     def choices(self) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ class Interval:
     values: tuple[float, ...]
     minus: tuple[float, ...] | None = None
     level: float = 0.95
+    scale: float = 0.0  # the largest number that a paired difference was taken of
 
     @property
     def n(self) -> int:
@@ -41,7 +42,7 @@ class Interval:
     @property
     def method(self) -> str:
         """How the interval is found: "t", "bootstrap", or "constant" if all repetitions of every group are equal."""
-        if all(len(set(group)) == 1 for group in self._groups):
+        if all(np.ptp(group) <= 1e-12 * self._scale for group in self._groups):  # differences are rounded
             return "constant"
         piled = any(max(group.count(min(group)), group.count(max(group))) > PILE * len(group) for group in self._groups)
         return "bootstrap" if piled and self.n >= ENOUGH else "t"
@@ -90,6 +91,10 @@ class Interval:
 
     def __str__(self) -> str:
         return format(self)
+
+    @property
+    def _scale(self) -> float:
+        return max(self.scale, *(abs(value) for group in self._groups for value in group))
 
     @property
     def _groups(self) -> list[tuple[float, ...]]:
@@ -143,7 +148,8 @@ def difference(a: ArrayLike, b: ArrayLike, *, paired: bool = True, level: float 
         return Interval(first, second, _level(level))
     if len(first) != len(second):
         raise ValueError(f"b: got {len(second)} repetitions, expected {len(first)}, as a has; or paired=False")
-    return Interval(tuple(x - y for x, y in zip(first, second, strict=True)), level=_level(level))
+    pairs = tuple(x - y for x, y in zip(first, second, strict=True))
+    return Interval(pairs, level=_level(level), scale=max(map(abs, (*first, *second))))
 
 
 def band(rows: ArrayLike, level: float = 0.95) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -186,6 +192,8 @@ def _repetitions(name: str, values: ArrayLike) -> tuple[float, ...]:
         raise ValueError(f"{name}: got shape {found.shape}, expected one number for each of at least 2 repetitions")
     if not np.isfinite(found).all():
         raise ValueError(f"{name}: got {found[~np.isfinite(found)][0]}, expected finite numbers")
+    if np.abs(found).max() > 1e150 or 0 < np.abs(found).max() < 1e-150:  # squares leave what float64 holds
+        raise ValueError(f"{name}: got {found[np.abs(found).argmax()]:g}, expected 0 or numbers from 1e-150 to 1e150")
     return tuple(map(float, found))
 
 
@@ -201,5 +209,6 @@ def report(intervals: Mapping[str, Interval], unit: str = "", spec: str = "+.2f"
     width = max(map(len, shown), default=0)
     after = f" {unit}" if unit else ""
     lines = [f"{name:<{width}}  {each:{spec}}{after}: {each.verdict}" for name, each in shown.items()]
-    together = f", together for {len(shown)} comparisons (Holm)" if len(shown) > 1 else ""
+    tested = sum(isfinite(each.p) for each in shown.values())
+    together = f", together for {tested} comparisons (Holm)" if tested > 1 else ""
     return "\n".join([*lines, f"95 %{together}"])

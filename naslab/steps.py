@@ -243,7 +243,7 @@ def jsonl(path: str | Path) -> Sink:
         row = asdict(replace(step, state={}))
         del row["state"]
         with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(json.dumps(row, default=checks.plain) + "\n")
 
     return write
 
@@ -263,11 +263,15 @@ def _lines(path: Path) -> list[str]:
 
 
 def checkpoint(path: str | Path, every: int = 1) -> Sink:
-    """Saves every so many steps, atomically; the checkpoint before stays beside it as `<name>.previous`."""
+    """Saves every so many steps, atomically; the checkpoint before stays beside it as `<name>.previous`.
+
+    Raises `ValueError` for a step that `resume` would refuse, before anything is written.
+    """
     checks.whole(1, every=every)
 
     def write(step: Step) -> None:
         if (step.index + 1) % every == 0:
+            check(step)
             runs.save(path, {**vars(step), "state": state_of(step)})
 
     return write

@@ -12,6 +12,7 @@ Source: Pham et al. 2018, section 2. The same networks, inside the polytope, are
 """
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -353,16 +354,16 @@ def check_values(x: Tensor, reductions: int) -> None:
 def awaiting_statistics(child: Any) -> Any:
     """The same child. Its batch norms refuse evaluation until they have statistics, and start from the first batch's.
 
-    PyTorch's would start from mean 0 and variance 1, which are nobody's.
+    Without this they would start from mean 0 and variance 1, which no weights have been trained with.
     """
     norms: list[Any] = [m for m in child.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
-        norm.awaiting = norm.register_forward_pre_hook(first_statistics)
+        norm.awaiting = norm.register_forward_pre_hook(partial(first_statistics, norm.momentum))
     return child
 
 
-def first_statistics(norm: Any, _: Any) -> None:
-    """Before a batch: the mean over the first ten batches, then the usual moving average.
+def first_statistics(momentum: float | None, norm: Any, _: Any) -> None:
+    """Before a batch: the mean over all batches so far, until the moving average with `momentum` forgets faster.
 
     Raises `ValueError` in evaluation mode before the first one.
     """
@@ -374,9 +375,10 @@ def first_statistics(norm: Any, _: Any) -> None:
             "batch norm: got no statistics yet, since the weights are a supergraph's; expected a child that was "
             "trained, or calibrated: evaluate.calibrate(child, images)"
         )
-    if norm.momentum is not None:  # None: the mean over all batches, which `evaluate.calibrate` takes
-        norm.momentum = max(0.1, 1 / (1 + seen)) if norm.training else 0.1
-    if seen >= 10 or not norm.training:
+    if norm.momentum is None:  # the mean over all batches, which `evaluate.calibrate` takes
+        return
+    norm.momentum = max(momentum or 0.0, 1 / (1 + seen)) if norm.training else momentum
+    if norm.momentum == momentum:
         norm.awaiting.remove()
 
 

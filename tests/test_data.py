@@ -898,3 +898,9 @@ def test_failed_downloads_leave_nothing_and_say_what_to_do(server):
         message = str(caught.value)
         assert message.startswith(name) and remedy in message and where + name in message and "\n" not in message
         assert not [*cache.glob("*")], "something is left in the cache"
+
+
+def test_bfloat16_pixels_are_pixels():
+    images = torch.arange(8 * 16.0).reshape(8, 1, 4, 4)
+    both = [data.image_task("own", "a", *[(x, [0] * 8)] * 3) for x in (images, images.bfloat16())]
+    assert torch.allclose(both[0].train.x, both[1].train.x, atol=0.02)

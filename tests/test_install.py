@@ -22,6 +22,7 @@ from zipfile import ZipFile
 import lab
 import pytest
 import torch_index
+from tiny_course import run
 
 from naslab import __main__ as command
 
@@ -31,13 +32,6 @@ needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="needs make
 needs_git = pytest.mark.skipif(
     shutil.which("git") is None or not (ROOT / ".git").exists(), reason="needs git and a checkout"
 )
-
-
-def run(*words: str | Path, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
-    outside_make = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL")}
-    return subprocess.run(
-        words, cwd=cwd, env=outside_make | environment, capture_output=True, text=True, check=False, timeout=600
-    )
 
 
 # --- which PyTorch

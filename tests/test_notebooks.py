@@ -268,7 +268,7 @@ def test_nbval_sees_every_altered_output(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
     verdicts = {
         cell: verdict for verdict, cell in re.findall(r"^(PASSED|FAILED) \S*?(\w+\.ipynb::Cell \d)", done.stdout, re.M)

@@ -451,3 +451,16 @@ def test_every_edge_in_its_place():
 def test_bad_fields(make):
     with pytest.raises(ValueError, match="got"):
         make()
+
+
+@pytest.mark.parametrize(
+    ("plain", "numpy"),
+    [
+        (spaces.ConvSpace(2, filters=(2, 4)), spaces.ConvSpace(np.int64(2), filters=(np.int64(2), np.int32(4)))),
+        (spaces.TreeSpace(2), spaces.TreeSpace(np.int64(2))),
+        (spaces.MacroSpace(3), spaces.MacroSpace(np.int64(3))),
+        (spaces.darts_conv(2), spaces.darts_conv(np.int64(2))),
+    ],
+)
+def test_a_space_of_numpy_s_sizes_is_the_same_space(plain, numpy):
+    assert repr(plain) == repr(numpy)  # by which a step knows its space

@@ -135,3 +135,19 @@ def test_a_band_is_an_interval_at_every_point():
 def test_bad_repetitions_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_differences_that_only_rounding_makes_vary_are_constant():
+    found = difference([0.8, 0.9, 0.7], [0.7, 0.8, 0.6])
+    assert len(set(found.values)) > 1 and found.method == "constant" and not found.excludes_0
+
+
+@pytest.mark.parametrize("values", [[1e-200, 2e-200], [1e308, -1e308, 1e308]])
+def test_numbers_whose_squares_leave_float64_are_refused(values):
+    with pytest.raises(ValueError, match="expected 0 or numbers from 1e-150 to 1e150"):
+        interval(values)
+
+
+def test_the_report_counts_what_is_tested():
+    lines = statistics.report({"a": interval([1.0, 1.5, 0.8]), "b": interval([2.0, 2.0])}).splitlines()
+    assert lines[-1] == "95 %"

@@ -302,3 +302,23 @@ def test_an_expired_state_is_refused_and_the_checkpoint_stays(tmp_path):
             ask(step)
     assert not made and resume(tmp_path / "s.pt").index == 3
     next(tee([step], jsonl(tmp_path / "log.jsonl")))  # a log needs none
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("info", {"loss": float("nan")}), ("info", {"phase": "w"}), ("rewards", (float("inf"),)), ("children", ([0, 1],))],
+)
+def test_a_checkpoint_takes_only_what_resume_takes(tmp_path, field, value):
+    path, good = tmp_path / "search.pt", Step(0, ((0, 1),), (0.5,), {"loss": 1.0})
+    save = checkpoint(path)
+    save(good)
+    with pytest.raises(ValueError, match=field):
+        save(replace(good, index=1, **{field: value}))
+    assert resume(path) == good
+
+
+def test_a_log_takes_numpy_s_numbers(tmp_path):
+    path = tmp_path / "log.jsonl"
+    jsonl(path)(Step(0, ((np.int64(3),),), (0.5,), {"loss": np.float32(2)}))
+    row = json.loads(path.read_text())
+    assert (row["children"], row["info"]) == ([[3]], {"loss": 2.0}) and isinstance(row["children"][0][0], int)

@@ -867,3 +867,32 @@ def test_every_second_pixel_in_the_memory_the_map_has(size):
             y = x.contiguous(memory_format=layout).requires_grad_()
             (g,) = torch.autograd.grad(every_second(y, first).sum(), y)
             assert g.is_contiguous(memory_format=layout)
+
+
+def test_a_child_s_norms_keep_their_momentum():
+    space = spaces.MacroSpace(2)
+    alone = MacroNet(space, 4, 1).child(space.sample(torch.Generator().manual_seed(0)))
+    norms = [m for m in alone.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    before = [m.momentum for m in norms]
+    for _ in range(12):
+        alone(torch.randn(4, 1, 8, 8))
+    assert [m.momentum for m in norms] == before and not any(m._forward_pre_hooks for m in norms)
+
+
+def test_a_calibration_that_is_interrupted_leaves_a_child_that_refuses():
+    space = spaces.MacroSpace(2)
+    alone = MacroNet(space, 4, 1).child(space.sample(torch.Generator().manual_seed(0)))
+    images = data.Images(torch.randn(24, 1, 8, 8), torch.zeros(24, dtype=torch.int64))
+    seen = []
+
+    def stop(*_):
+        seen.append(1)
+        if len(seen) == 12:
+            raise KeyboardInterrupt
+
+    handle = alone.register_forward_pre_hook(stop)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate.calibrate(alone, images, batch_size=2)
+    handle.remove()
+    with pytest.raises(ValueError, match="batch norm: got no statistics"):
+        evaluate.accuracy(alone, images)

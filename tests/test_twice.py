@@ -49,7 +49,7 @@ def test_cells_are_named_by_their_numbers_in_the_lesson(lesson: Path) -> None:
 def test_a_cell_that_works_only_once_fails(lesson: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "papermill", twice(lesson, tmp_path / "twice"), tmp_path / "out.ipynb"]
     command += ["--cwd", lesson.parent, "-p", "k", "2"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=os.environ)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600, env=os.environ)
     assert done.returncode == 1 and "the list has grown" in done.stderr
     cells = [cell for cell in nbformat.read(tmp_path / "out.ipynb", as_version=4).cells if cell.cell_type == "code"]
     assert [cell.outputs[0].text for cell in cells if cell.source.startswith("import os")] == ["notebooks\n"] * 2

@@ -90,7 +90,7 @@ def test_a_flipped_verdict_in_a_cell_that_is_not_compared_is_seen(tmp_path: Path
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
     verdicts = {int(n): verdict for verdict, n in re.findall(r"^(PASSED|FAILED) \S*?::Cell (\d)", done.stdout, re.M)}
     passed = {0, 2, 3, 4}

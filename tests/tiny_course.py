@@ -1,4 +1,4 @@
-"""Courses of tiny notebooks, and the tools as the command line starts them."""
+"""Courses of tiny notebooks, and the tools and commands as the command line starts them."""
 
 import os
 import subprocess
@@ -24,6 +24,16 @@ def course(folder: Path, **sources: list[str]) -> Path:
     return folder
 
 
+def run(*command: str | Path, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A command as outside `make test`, which hands its variables on to every `make` below it."""
+    own = "MAKEFLAGS MAKELEVEL PROFILE DEVICE ONLY RECORD JOBS HANG SEEDS FRESH ARGS UPGRADE VENV PYTHON TIME_FACTOR"
+    outside = {
+        name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", *own.split())
+    }
+    environment = outside | environment
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=600)
+
+
 def tool(script: str, *arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, ROOT / "tools" / script, *arguments],
@@ -31,5 +41,5 @@ def tool(script: str, *arguments: str | Path, **environment: str) -> subprocess.
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )

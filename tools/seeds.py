@@ -8,7 +8,6 @@ later ones may follow from it. build/seeds/report.json remembers which lessons p
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import re
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import nbformat
 from course_table import write
+from regenerate import computed_by
 from run_notebooks import ROOT, budget, code_cells, errors, notebooks, run, threads, torch_megabytes
 
 
@@ -30,14 +30,6 @@ def parse(text: str) -> list[int]:
             raise ValueError(f"SEEDS: got {text!r}, expected numbers and rising ranges, such as 0-9 or 0,3,6")
         seeds += range(int(match[1]), int(match[2] or match[1]) + 1)
     return list(dict.fromkeys(seeds))
-
-
-def digest(path: Path) -> str:
-    """A hash of the code that a lesson runs: its code cells and the package."""
-    code = hashlib.sha256(json.dumps([cell["source"] for cell in code_cells(path)]).encode())
-    for module in sorted((ROOT / "naslab").rglob("*.py")):
-        code.update(module.read_bytes())
-    return code.hexdigest()
 
 
 def failures(path: Path, seed: int, out: Path) -> list[str]:
@@ -87,7 +79,7 @@ def main(argv: list[str] | None = None) -> int:
     passed: dict[str, dict[str, str]] = {}  # lesson: seed: the code's hash
     with suppress(OSError, ValueError):
         passed = json.loads(report.read_text(encoding="utf-8"))
-    code = {path: digest(path) for path in paths}
+    code = {path: computed_by(nbformat.read(path, as_version=4)) for path in paths}
     pairs = [(path, seed) for path in paths for seed in seeds]
     known = [pair for pair in pairs if passed.get(pair[0].stem, {}).get(str(pair[1])) == code[pair[0]]]
     results: dict[tuple[str, int], list[str]] = {(path.stem, seed): [] for path, seed in known}

@@ -1,8 +1,8 @@
 """The books of training steps: what each leaves for later children if every child trains alone, and if they share.
 
 A set of weights belongs to one op in one layer: in NAS every different child has its own, in ENAS there is one for all
-(Pham et al. 2018, section 2.2). Pools have none. Left out is what is trained besides ops: stem, reductions, the
-projections of skips, classifier.
+(Pham et al. 2018, Training ENAS and Deriving Architectures). Pools have none. Left out is what is trained besides ops:
+stem, reductions, the projections of skips, classifier.
 """
 
 from collections import Counter
