@@ -245,10 +245,12 @@ def cost(script: str) -> watch.Cost:
 SPAWN = "import os, subprocess, sys, time\ndef burn(s): return subprocess.Popen([sys.executable, '-S', '-c', s])\n"
 LIVING = SPAWN + f"child = burn({BURN.format(1)!r} + '\\ntime.sleep(1)')\n{BURN.format(1)}\nchild.wait()"
 ENDED = SPAWN + f"for _ in range(10): burn({BURN.format(0.2)!r}).wait()\ntime.sleep(1)"  # shorter than a look
-INNER = SPAWN + f"burn({BURN.format(2)!r})\ntime.sleep(0.6)"  # ends long before its child
-ORPHANED = SPAWN + f"burn({INNER!r}).wait()\ntime.sleep(5)"
+INNER = f"import subprocess, sys, time\ncommand = [sys.executable, '-S', '-c', {BURN.format(2)!r}]\n"
+INNER += "subprocess.Popen(command, pass_fds=[int(sys.argv[1])])\ntime.sleep(1)"  # ends before its child
+ORPHANED = f"import os, subprocess, sys\nr, w = os.pipe()\ncommand = [sys.executable, '-S', '-c', {INNER!r}, str(w)]\n"
+ORPHANED += "subprocess.Popen(command, pass_fds=[w]).wait()\nos.close(w)\nos.read(r, 1)"  # until the orphan has ended
 UNWAITED = "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n" + SPAWN
-UNWAITED += f"for _ in range(2): burn({BURN.format(1)!r}); time.sleep(2.5)"  # the system throws away what they took
+UNWAITED += f"for _ in range(2): burn({BURN.format(1.1)!r}).wait()"  # the system throws away what they took
 
 
 @pytest.mark.slow
