@@ -250,7 +250,8 @@ INNER += "subprocess.Popen(command, pass_fds=[int(sys.argv[1])])\ntime.sleep(1)"
 ORPHANED = f"import os, subprocess, sys\nr, w = os.pipe()\ncommand = [sys.executable, '-S', '-c', {INNER!r}, str(w)]\n"
 ORPHANED += "subprocess.Popen(command, pass_fds=[w]).wait()\nos.close(w)\nos.read(r, 1)"  # until the orphan has ended
 UNWAITED = "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n" + SPAWN
-UNWAITED += f"for _ in range(2): burn({BURN.format(1.1)!r}).wait()"  # the system throws away what they took
+UNWAITED += f"for _ in range(2): burn({BURN.format(1.1)!r} + '\\ntime.sleep(2)').wait(); time.sleep(2)"
+# The system throws away what these two took, so each must be looked at between its work and its end, and once after.
 
 
 @pytest.mark.slow
