@@ -41,6 +41,20 @@ def positive(**values: Any) -> None:
             raise ValueError(f"{name}: got {shown(got)}, expected a number above 0")
 
 
+def flag(**values: object) -> None:
+    """Every value is True or False."""
+    for name, got in values.items():
+        if not isinstance(got, bool):
+            raise ValueError(f"{name}: got {shown(got)}, expected True or False")
+
+
+def is_a(kind: type, **values: object) -> None:
+    """Every value is an instance of that class."""
+    for name, got in values.items():
+        if not isinstance(got, kind):
+            raise ValueError(f"{name}: got {type(got).__name__}, expected {kind.__name__}")
+
+
 def plain(value: Any) -> Any:
     """The value with Python's numbers in the place of NumPy's, also inside tuples."""
     if isinstance(value, tuple):

@@ -21,11 +21,11 @@ import torch
 
 from naslab import data, runs, spaces
 from naslab.controller import Controller
-from naslab.evaluate import ImageObjective, TextObjective
+from naslab.networks import ConvNet, MacroNet, RecurrentNet
 from naslab.schedules import Restarts
 from naslab.search import darts, enas, evolution, qlearning, random_search, reinforce
 from naslab.steps import Step, checkpoint, jsonl, resume, tee
-from naslab.supergraph import ConvNet, MacroNet, RecurrentNet
+from naslab.training import ImageObjective, TextObjective
 
 MACRO, CONV = spaces.MacroSpace(3), spaces.darts_conv(2)
 IMAGES = ImageObjective(data.digits().head(24, 24, 10), 12)

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from naslab import batched, runs
+from naslab import runs
+from naslab.networks import ConvNet, RecurrentNet, batched
 from naslab.ops import ACTIVATIONS, CONV_OPS, DepthwiseBN, ReLUConvBN
 from naslab.search import darts
 from naslab.spaces import CellSpace
-from naslab.supergraph import ConvNet, RecurrentNet
 
 
 class Numbered(nn.Module):

@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from naslab import child, genotypes, spaces
-from naslab.child import build, concatenate, conv_layer, count_parameters, drop_path
+from naslab import genotypes, networks, spaces
+from naslab.networks import build, count_parameters
+from naslab.networks.layers import concatenate, conv_layer
+from naslab.networks.parts import drop_path
 from naslab.ops import CONV_OPS, FactorizedReduction
 
 V2 = genotypes.read_darts(genotypes.DARTS_V2)
@@ -189,7 +191,7 @@ def test_cell_is_its_graph(factors, make, stride):
     space, generator = make(), torch.Generator().manual_seed(0)
     for tokens in [space.sample(generator) for _ in range(10)]:
         nodes = space.pairs(tokens)["reduce"]
-        cell = child.Cell(space, nodes, 1, stride, (nn.Identity(), nn.Identity()))
+        cell = networks.Cell(space, nodes, 1, stride, (nn.Identity(), nn.Identity()))
         states = [1.0, 100.0]
         for node in nodes:
             states.append(sum(factors[op] * states[source] for source, op in node))
@@ -206,7 +208,7 @@ def test_bench_cell_is_its_graph(factors):
     one = f[0]
     two = f[1] + f[2] * one
     three = f[3] + f[4] * one + f[5] * two
-    cell = child.Cell(space, space.pairs(tokens)["cell"], 1, preprocess=(nn.Identity(),))
+    cell = networks.Cell(space, space.pairs(tokens)["cell"], 1, preprocess=(nn.Identity(),))
     assert cell([torch.ones(1, 1, 2, 2)]).flatten().tolist() == [three] * 4
 
 
@@ -546,7 +548,10 @@ def test_bad_probability(name, probability):
 
 @pytest.mark.parametrize("cells", [1, 2, 3, 4, 5, 8, 20, None])
 def test_the_smallest_images_for_an_auxiliary_head(cells):
-    model, least = build(*V2, channels=2, cells=cells, auxiliary=True).eval(), child.smallest_for_auxiliary(cells)
+    model, least = (
+        build(*V2, channels=2, cells=cells, auxiliary=True).eval(),
+        networks.cells.smallest_for_auxiliary(cells),
+    )
     assert model.forward_auxiliary(torch.randn(1, 3, least, least))[1].shape == (1, 10)
     with pytest.raises(ValueError, match="auxiliary head: got a map of 5x"):
         model.forward_auxiliary(torch.randn(1, 3, least - 1, least))

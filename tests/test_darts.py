@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from naslab import data, runs, spaces, steps
-from naslab.evaluate import ImageObjective, TextObjective
+from naslab.networks import ConvNet, RecurrentNet
 from naslab.search import darts
-from naslab.supergraph import ConvNet, RecurrentNet
+from naslab.training import ImageObjective, TextObjective
 
 SMOOTH = spaces.CellSpace(("recurrent",), 3, 1, ("none", "tanh", "sigmoid", "identity"), 1)
 

@@ -269,7 +269,7 @@ def test_a_constant_channel_becomes_zero(constant):
 
 def test_large_sets_are_normalised_in_chunks():
     x, y = arrays(3000, (1, 20, 20))
-    assert len(list(data._chunks(x))) > 1
+    assert len(list(data.arrays.stretches(x))) > 1
     expected = (x - x.mean()) / x.std()
     assert np.allclose(data.image_task("own", "abcd", (x, y), (x, y), (x, y)).valid.x, expected, atol=1e-6)
 
@@ -565,7 +565,7 @@ def idx(array):
 @pytest.fixture
 def fashion_folder(tmp_path):
     rng = np.random.default_rng(0)
-    for name in data.FASHION:
+    for name in data.files.FASHION:
         n = 40 if name.startswith("train") else 20
         array = rng.integers(256, size=(n, 28, 28)) if "images" in name else np.arange(n) % 10
         (tmp_path / name).write_bytes(gzip.compress(idx(array.astype(np.uint8))))
@@ -581,7 +581,7 @@ def test_full_fashion_from_a_folder(fashion_folder):
     assert np.allclose(task.train.x[:, 0], expected, atol=1e-4)
 
 
-@pytest.mark.skipif(not data.DEBIAN_FASHION.is_dir(), reason="needs Debian's dataset-fashion-mnist")
+@pytest.mark.skipif(not data.files.DEBIAN_FASHION.is_dir(), reason="needs Debian's dataset-fashion-mnist")
 def test_full_fashion_from_debian():
     published = {  # MD5 sums of the unpacked files
         "train-images-idx3-ubyte.gz": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
@@ -590,7 +590,7 @@ def test_full_fashion_from_debian():
         "t10k-labels-idx1-ubyte.gz": "15d484375f8d13e6eb1aabb0c3f46965",
     }
     for name, md5 in published.items():
-        unpacked = gzip.decompress((data.DEBIAN_FASHION / name).read_bytes())
+        unpacked = gzip.decompress((data.files.DEBIAN_FASHION / name).read_bytes())
         assert hashlib.md5(unpacked, usedforsecurity=False).hexdigest() == md5
     task = data.fashion_full()
     assert [len(getattr(task, s)) for s in SPLITS] == [54000, 6000, 10000]
@@ -717,7 +717,7 @@ def test_cifar_archive_writes_nowhere(tmp_path):
 
 
 def penn(folder, train=" a b <unk> \n c N \n", valid=" b \n", test=" c a \n"):
-    for name, text in zip(data.PTB, (train, valid, test), strict=True):
+    for name, text in zip(data.files.PTB, (train, valid, test), strict=True):
         (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
 
 
@@ -750,7 +750,8 @@ def test_damaged_penn_treebank_is_refused(tmp_path, texts, message):
 
 
 @pytest.mark.parametrize(
-    ("load", "files"), [(data.fashion_full, data.FASHION), (data.cifar10, data.CIFAR10), (data.ptb, data.PTB)]
+    ("load", "files"),
+    [(data.fashion_full, data.files.FASHION), (data.cifar10, data.files.CIFAR10), (data.ptb, data.files.PTB)],
 )
 def test_a_missing_file_is_named(tmp_path, load, files):
     name = next(iter(files))

@@ -9,7 +9,7 @@ import torch
 from fake_device import fake_gpu
 from torch import nn
 
-from naslab import child, data, evaluate, genotypes, hypergradients, spaces, supergraph
+from naslab import data, genotypes, hypergradients, networks, spaces, training
 from naslab.controller import Controller, policy_loss
 from naslab.search import darts
 
@@ -23,8 +23,8 @@ def one_step(build, shape, recipe, device, drop_path=0.0):
     optim = torch.optim.SGD(model.parameters(), recipe.lr, recipe.momentum, nesterov=recipe.nesterov)
     x = torch.randn(recipe.batch_size, *shape, device=device)  # (B, C, H, W)
     y = torch.randint(0, 10, (recipe.batch_size,), device=device)
-    loss = evaluate.train_step(model, optim, x, y, recipe, drop_path)
-    evaluate.accuracy(model, data.Images(x, y), batch_size=recipe.batch_size)
+    loss = training.train_step(model, optim, x, y, recipe, drop_path)
+    training.accuracy(model, data.Images(x, y), batch_size=recipe.batch_size)
     momenta = [s["momentum_buffer"] for s in optim.state.values()]
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     return [loss, *model.state_dict().values(), *momenta, *gradients]
@@ -33,17 +33,17 @@ def one_step(build, shape, recipe, device, drop_path=0.0):
 DARTS = genotypes.read_darts(genotypes.DARTS_V2)
 MICRO = spaces.enas_micro().sample(torch.Generator().manual_seed(1))
 CHILDREN = {
-    "darts": lambda: child.build(*DARTS, channels=4, cells=5),
-    "auxiliary": lambda: child.build(*DARTS, channels=4, cells=5, auxiliary=True),
-    "micro": lambda: child.build(spaces.enas_micro(), MICRO, channels=4, cells=5),
-    "bench": lambda: child.build(spaces.nas_bench_201(), (0, 1, 2, 3, 4, 3), channels=4, cells=1),
-    "macro": lambda: child.build(spaces.MacroSpace(3), (0, 4, 1, 1, 0, 1), channels=4),
+    "darts": lambda: networks.build(*DARTS, channels=4, cells=5),
+    "auxiliary": lambda: networks.build(*DARTS, channels=4, cells=5, auxiliary=True),
+    "micro": lambda: networks.build(spaces.enas_micro(), MICRO, channels=4, cells=5),
+    "bench": lambda: networks.build(spaces.nas_bench_201(), (0, 1, 2, 3, 4, 3), channels=4, cells=1),
+    "macro": lambda: networks.build(spaces.MacroSpace(3), (0, 4, 1, 1, 0, 1), channels=4),
 }
 
 
 @pytest.mark.parametrize("name", CHILDREN)
 def test_training_a_child_leaves_no_tensor_on_the_wrong_device(name):
-    recipe = evaluate.Recipe(batch_size=8, auxiliary_weight=0.4 if name == "auxiliary" else 0.0)
+    recipe = training.Recipe(batch_size=8, auxiliary_weight=0.4 if name == "auxiliary" else 0.0)
     with fake_gpu() as device:
         found = one_step(CHILDREN[name], (3, 32, 32), recipe, device, 0.0 if name == "macro" else 0.2)
         assert {t.device.type for t in found} == {"lazy"}
@@ -62,7 +62,7 @@ class Masked(nn.Module):
 
 def test_a_planted_cpu_mask_is_caught():
     with fake_gpu() as device, pytest.raises(RuntimeError, match="device"):
-        one_step(lambda: Masked(CHILDREN["bench"]()), (3, 32, 32), evaluate.Recipe(batch_size=8), device)
+        one_step(lambda: Masked(CHILDREN["bench"]()), (3, 32, 32), training.Recipe(batch_size=8), device)
 
 
 def gpu_numbers(path):
@@ -75,7 +75,7 @@ def gpu_numbers(path):
 
 
 def image_step(build, n, device):
-    recipe = evaluate.Recipe(n["epochs"], n["batch_size"], n["lr"], nesterov=True)
+    recipe = training.Recipe(n["epochs"], n["batch_size"], n["lr"], nesterov=True)
     return one_step(build, SHAPES[n["images"]], recipe, device)
 
 
@@ -93,28 +93,30 @@ def policy_step(controller, device):
 def text_step(n, device):
     """One training step of the language model of lesson 04, and one evaluation."""
     size = {"vocabulary": 10_000, "units": n["units"], "layers": n["layers"], "dropout": n["dropout"]}
-    model = child.build_recurrent(*genotypes.NAS_CELL, **size).to(device)
-    recipe = evaluate.TextRecipe(n["epochs"], n["batch_size"], n["bptt"], n["lr"])
+    model = networks.build_recurrent(*genotypes.NAS_CELL, **size).to(device)
+    recipe = training.TextRecipe(n["epochs"], n["batch_size"], n["bptt"], n["lr"])
     optim = torch.optim.Adam(model.parameters(), recipe.lr)
     tokens = torch.randint(0, 10_000, (recipe.bptt + 1, recipe.batch_size), device=device)
-    loss, state = evaluate.train_text_step(model, optim, tokens[:-1], tokens[1:], None, recipe)
-    evaluate.perplexity(model, tokens.flatten(), recipe.batch_size)
+    loss, state = training.train_text_step(model, optim, tokens[:-1], tokens[1:], None, recipe)
+    training.perplexity(model, tokens.flatten(), recipe.batch_size)
     return [loss, *(v for pair in state for v in pair), *model.parameters(), *(p.grad for p in model.parameters())]
 
 
 def search_step(n, device):
     """One training step of a child of lesson 03 and one update of the controller that writes such children."""
     space = spaces.ConvSpace(n["layers"], filters=tuple(round(n["filters"] * k) for k in (1, 1.5, 2, 8 / 3)))
-    of_a_child = image_step(lambda: child.build(space, CONV_6), n, device)
+    of_a_child = image_step(lambda: networks.build(space, CONV_6), n, device)
     return of_a_child + policy_step(Controller(space), device)
 
 
 def macro_step(n, device):
     """Of lesson 05: a step of a child, of the supergraph and of the controller."""
     space = spaces.MacroSpace(n["layers"])
-    recipe = evaluate.Recipe(n["child_epochs"], n["batch_size"], n["child_lr"], nesterov=True)
-    found = one_step(lambda: child.build(space, MACRO_12, channels=n["channels"]), SHAPES[n["images"]], recipe, device)
-    net = supergraph.MacroNet(space, n["channels"]).to(device)
+    recipe = training.Recipe(n["child_epochs"], n["batch_size"], n["child_lr"], nesterov=True)
+    found = one_step(
+        lambda: networks.build(space, MACRO_12, channels=n["channels"]), SHAPES[n["images"]], recipe, device
+    )
+    net = networks.MacroNet(space, n["channels"]).to(device)
     weights = {t: torch.rand(shape, device=device, requires_grad=True) for t, shape in space.tables.items()}
     logits = net(torch.randn(8, *SHAPES[n["images"]], device=device), weights)
     logits.sum().backward()
@@ -126,18 +128,18 @@ def cells_step(n, device):
     """Of lesson 06, for both kinds of cell: a step of a child, of a supergraph and of a controller."""
     micro, (rnn, tokens) = spaces.enas_micro(n["nodes"]), genotypes.read_enas_rnn(genotypes.ENAS_RNN)
     size = {"channels": n["channels"], "cells": n["cells"], "auxiliary": n["auxiliary_weight"] > 0}
-    found = image_step(lambda: child.build(micro, MICRO, **size), n, device)
+    found = image_step(lambda: networks.build(micro, MICRO, **size), n, device)
 
     text = torch.randint(0, 10_000, (n["bptt"] + 1, n["text_batch_size"]), device=device)
-    model = child.build_recurrent(rnn, tokens, vocabulary=10_000, units=n["units"], dropout=n["dropout"]).to(device)
-    recipe = evaluate.TextRecipe(n["text_epochs"], n["text_batch_size"], n["bptt"], n["text_lr"])
+    model = networks.build_recurrent(rnn, tokens, vocabulary=10_000, units=n["units"], dropout=n["dropout"]).to(device)
+    recipe = training.TextRecipe(n["text_epochs"], n["text_batch_size"], n["bptt"], n["text_lr"])
     optim = torch.optim.Adam(model.parameters(), recipe.lr)
-    loss, _ = evaluate.train_text_step(model, optim, text[:-1], text[1:], None, recipe)
+    loss, _ = training.train_text_step(model, optim, text[:-1], text[1:], None, recipe)
     found += [loss, *model.parameters()]
 
     images = torch.randn(8, *SHAPES[n["images"]], device=device)
-    of_images = supergraph.ConvNet(micro, n["search_channels"], n["search_cells"])
-    of_text = supergraph.RecurrentNet(rnn, 10_000, n["text_search_units"])
+    of_images = networks.ConvNet(micro, n["search_channels"], n["search_cells"])
+    of_text = networks.RecurrentNet(rnn, 10_000, n["text_search_units"])
     for space, net, x in ((micro, of_images, images), (rnn, of_text, text[:3])):
         net = net.to(device)
         weights = {t: torch.rand(shape, device=device, requires_grad=True) for t, shape in space.tables.items()}
@@ -151,7 +153,7 @@ def cells_step(n, device):
 def relaxed_step(n, device):
     """Of lesson 07: a first-order step of alpha, and a step of w at a temperature."""
     space = spaces.darts_conv(n["nodes"])
-    net = supergraph.ConvNet(space, n["channels"], n["cells"], affine=False, pool_norm=True, fast=True).to(device)
+    net = networks.ConvNet(space, n["channels"], n["cells"], affine=False, pool_norm=True, fast=True).to(device)
     alpha = darts.start(space, device=device)
     x = torch.randn(8, *SHAPES[n["images"]], device=device)
     y = torch.randint(0, 10, (8,), device=device)
@@ -172,7 +174,7 @@ def bilevel_step(n, device):
     found = []
     for nodes, cells, steps in ((n["nodes"], n["cells"], 0), (1, 3, 1)):
         space = spaces.darts_conv(nodes)
-        net = supergraph.ConvNet(space, n["channels"], cells, affine=False, pool_norm=True).to(device)
+        net = networks.ConvNet(space, n["channels"], cells, affine=False, pool_norm=True).to(device)
         alpha = {t: torch.zeros(shape, device=device).requires_grad_() for t, shape in space.tables.items()}
         x = torch.randn(n["batch_size"], *SHAPES[n["images"]], device=device)
         y = torch.randint(0, 10, (n["batch_size"],), device=device)
@@ -192,34 +194,34 @@ def darts_step(n, device):
     (conv, cells), (rnn, cell) = DARTS, genotypes.read_darts(genotypes.DARTS_V2_RNN)
     assert (conv.nodes, rnn.nodes) == (n["nodes"], n["text_nodes"])
     like = {"channels": n["channels"], "cells": n["cells"], "auxiliary": n["auxiliary_weight"] > 0}
-    recipe = evaluate.Recipe(
+    recipe = training.Recipe(
         n["epochs"], n["batch_size"], n["lr"], drop_path=n["drop_path"], auxiliary_weight=n["auxiliary_weight"]
     )
-    found = one_step(lambda: child.build(conv, cells, **like), SHAPES[n["images"]], recipe, device, n["drop_path"])
+    found = one_step(lambda: networks.build(conv, cells, **like), SHAPES[n["images"]], recipe, device, n["drop_path"])
     text = torch.randint(0, 10_000, (n["bptt"] + 1, n["text_batch_size"]), device=device)
-    dropouts = child.Dropouts(words=0.1)
+    dropouts = networks.Dropouts(words=0.1)
     size = {"vocabulary": 10_000, "units": n["units"], "dropout": dropouts, "matrices": "node"}
-    model = child.build_recurrent(rnn, cell, **size).to(device)
-    of_text = evaluate.TextRecipe(
+    model = networks.build_recurrent(rnn, cell, **size).to(device)
+    of_text = training.TextRecipe(
         n["text_epochs"], n["text_batch_size"], n["bptt"], n["text_lr"], patience=n["patience"], slowness=n["slowness"]
     )
     optim = torch.optim.SGD(model.parameters(), n["text_lr"])
-    loss, _ = evaluate.train_text_step(model, optim, text[:-1], text[1:], None, of_text)
+    loss, _ = training.train_text_step(model, optim, text[:-1], text[1:], None, of_text)
     found += [loss, *model.parameters()]
 
-    net = supergraph.ConvNet(conv, n["search_channels"], n["search_cells"], affine=False, pool_norm=True, fast=True)
+    net = networks.ConvNet(conv, n["search_channels"], n["search_cells"], affine=False, pool_norm=True, fast=True)
     images = (torch.randn(8, *SHAPES[n["images"]], device=device), torch.randint(0, 10, (8,), device=device))
-    reader = supergraph.RecurrentNet(
-        rnn, 10_000, n["text_search_units"], dropout=child.Dropouts(), matrices="node", norm=True, fast=True
+    reader = networks.RecurrentNet(
+        rnn, 10_000, n["text_search_units"], dropout=networks.Dropouts(), matrices="node", norm=True, fast=True
     )
     task = data.ImageTask("", (), *(data.Images(*images),) * 3)
     objectives = (
-        (net.to(device), conv, n["search_lr"], evaluate.ImageObjective(task, 8), images),
+        (net.to(device), conv, n["search_lr"], training.ImageObjective(task, 8), images),
         (
             reader.to(device),
             rnn,
             n["text_search_lr"],
-            evaluate.TextObjective(data.TextTask("", (), *(torch.arange(100, device=device),) * 3), 8, 3),
+            training.TextObjective(data.TextTask("", (), *(torch.arange(100, device=device),) * 3), 8, 3),
             (text[:3, :8], text[1:4, :8]),
         ),
     )
@@ -243,12 +245,12 @@ MACRO_12 = spaces.MacroSpace(12).sample(torch.Generator().manual_seed(0))
 # lesson -> the tensors that a step of its gpu profile, with these numbers, leaves behind
 LESSONS = {
     "00": lambda n, device: image_step(
-        lambda: child.build(spaces.nas_bench_201(), (3, 3, 1, 0, 4, 3), channels=n["channels"], cells=n["cells"]),
+        lambda: networks.build(spaces.nas_bench_201(), (3, 3, 1, 0, 4, 3), channels=n["channels"], cells=n["cells"]),
         n,
         device,
     ),
     "01": lambda n, device: image_step(
-        lambda: child.build(spaces.MacroSpace(n["layers"]), MACRO_12, channels=n["channels"]), n, device
+        lambda: networks.build(spaces.MacroSpace(n["layers"]), MACRO_12, channels=n["channels"]), n, device
     ),
     "02": lambda n, device: policy_step(Controller(spaces.nas_bench_201(), units=n["units"]), device),
     "03": search_step,

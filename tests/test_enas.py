@@ -21,13 +21,13 @@ from torch.distributions import Bernoulli, Categorical, kl_divergence
 
 from naslab import data, spaces
 from naslab.controller import Controller, skip_divergence
-from naslab.evaluate import ImageObjective, TextObjective
+from naslab.networks import MacroNet, RecurrentNet
 from naslab.runs import seeded
 from naslab.schedules import Restarts
 from naslab.search import enas, evolution
 from naslab.search.enas import PTB, Config, derive, policy_step, weight_step
 from naslab.steps import Live, checkpoint, jsonl, resume, state_of, tee
-from naslab.supergraph import MacroNet, RecurrentNet
+from naslab.training import ImageObjective, TextObjective
 
 MACRO, RNN = spaces.MacroSpace(3), spaces.enas_rnn(3)
 NOISE = torch.Generator().manual_seed(0)

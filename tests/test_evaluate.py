@@ -11,26 +11,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from naslab import child, data, evaluate, genotypes, spaces, supergraph
-from naslab.child import Dropouts
+from naslab import data, genotypes, networks, spaces, training
 from naslab.data import Images
-from naslab.evaluate import (
+from naslab.networks import Dropouts
+from naslab.steps import Failed
+from naslab.training import (
     Recipe,
     TextRecipe,
     TrainChild,
     TrainTextChild,
     accuracy,
-    augmented,
-    cut_out,
-    moved,
     perplexity,
-    stalled,
     train,
     train_step,
     train_text,
     train_text_step,
 )
-from naslab.steps import Failed
+from naslab.training.augmentation import augmented, cut_out, moved
+from naslab.training.text import stalled
 
 SPACE = spaces.nas_bench_201()
 CONVS, NOTHING = (3, 0, 0, 0, 3, 0), (0, 0, 0, 0, 0, 0)
@@ -118,7 +116,7 @@ def test_one_cosine_ends_at_its_least_and_the_default_is_as_it_ever_was(monkeypa
 
 
 def test_the_recipes_of_enas_end_with_a_cosine():
-    macro, micro = evaluate.ENAS_MACRO, evaluate.ENAS_MICRO
+    macro, micro = training.ENAS_MACRO, training.ENAS_MICRO
     assert (macro.lr, macro.lr_min, macro.restart, macro.weight_decay, macro.nesterov) == (0.05, 0.001, 10, 1e-4, True)
     assert (macro.epochs, micro.epochs) == (sum(10 * 2**k for k in range(5)), sum(10 * 2**k for k in range(6)))
     assert (micro.drop_path, micro.auxiliary_weight) == (0.2, 0.4) and not macro.drop_path + macro.auxiliary_weight
@@ -177,10 +175,10 @@ def test_drop_path_needs_a_child_that_has_it():
 
 
 def test_default_recipe_is_darts():
-    r = evaluate.Recipe()
+    r = training.Recipe()
     assert (r.batch_size, r.lr, r.momentum, r.weight_decay, r.clip) == (96, 0.025, 0.9, 3e-4, 5.0)
     assert (r.shift, r.flip, r.cutout) == (0, False, 0)
-    r = evaluate.DARTS
+    r = training.DARTS
     assert (r.epochs, r.batch_size, r.lr, r.momentum, r.weight_decay, r.clip) == (600, 96, 0.025, 0.9, 3e-4, 5.0)
     assert (r.drop_path, r.auxiliary_weight, r.cutout, r.shift, r.flip) == (0.2, 0.4, 16, 4, True)
     assert (r.lr_min, r.restart, r.nesterov) == (0, 0, False)
@@ -301,7 +299,7 @@ def test_an_augmented_child_learns_and_repeats():
     assert judge(recipe=recipe)(CONVS) == judge(recipe=recipe)(CONVS) > 0.2
 
 
-@pytest.mark.parametrize("make", [Recipe, lambda **k: evaluate.ImageObjective(data.digits(), 10, **k)])
+@pytest.mark.parametrize("make", [Recipe, lambda **k: training.ImageObjective(data.digits(), 10, **k)])
 @pytest.mark.parametrize(
     ("name", "bad"), [("shift", -1), ("shift", 1.5), ("flip", 1), ("flip", None), ("cutout", -1), ("cutout", "16")]
 )
@@ -370,10 +368,10 @@ def test_text_batches_states_and_rates(monkeypatch):
     per_epoch = data.text_batches(text(), 4, 10)
     assert per_epoch == 9 and len(losses) == 22
     assert losses[0] == pytest.approx(math.log(VOCABULARY)) and losses[-1] < 0.8  # log 2 = 0.69 at best
-    for index, (x, count, training, requires_grad) in enumerate(model.seen):
+    for index, (x, count, in_training, requires_grad) in enumerate(model.seen):
         assert torch.equal(x, data.text_batch(text(), index, 4, 10, 3)[0])
         assert count == 10 * (index % per_epoch)  # carried, and nothing at the start of an epoch
-        assert training and not requires_grad
+        assert in_training and not requires_grad
     assert rates == pytest.approx([0.5 * (1 + math.cos(math.pi * k / 22)) / 2 for k in range(22)])
 
 
@@ -395,7 +393,7 @@ def test_the_default_is_adam_along_a_cosine():
 
 
 def test_the_recipe_of_darts_for_text():
-    r = evaluate.DARTS_PTB
+    r = training.DARTS_PTB
     assert (r.batch_size, r.bptt, r.lr, r.weight_decay, r.clip) == (64, 35, 20.0, 8e-7, 0.25)
     assert (r.patience, r.slowness, r.epochs) == (5, 1e-3, 8000)
     assert (TextRecipe().patience, TextRecipe().slowness) == (0, 0)
@@ -423,7 +421,7 @@ def averaged(monkeypatch, epochs, patience, planted=PLANTED):
     """A model trained by NT-ASGD on planted perplexities, its losses, and how often it was measured."""
     asked = iter(planted)
     seen = []
-    monkeypatch.setattr(evaluate, "perplexity", lambda m, t, s: (seen.append((t, s)), next(asked))[1])
+    monkeypatch.setattr(training.text, "perplexity", lambda m, t, s: (seen.append((t, s)), next(asked))[1])
     model = Bigram(torch.zeros(VOCABULARY, VOCABULARY, dtype=torch.float64))
     recipe = TextRecipe(epochs, 4, 10, lr=2.0, weight_decay=0.01, clip=0.05, patience=patience)
     losses = list(train_text(model, text(), recipe, seed=3, valid=text(50, 1)))
@@ -472,7 +470,7 @@ def test_nt_asgd_keeps_the_rate_and_the_tie(monkeypatch):
     rates, real = [], torch.optim.SGD.step
     monkeypatch.setattr(torch.optim.SGD, "step", lambda s: (rates.append(s.param_groups[0]["lr"]), real(s))[1])
     asked = iter((1.0, 1.0, 2.0))
-    monkeypatch.setattr(evaluate, "perplexity", lambda *a: next(asked))
+    monkeypatch.setattr(training.text, "perplexity", lambda *a: next(asked))
     recipe = TextRecipe(4, 64, 10, lr=2.0, clip=0.25, patience=1)
     model = text_judge(recipe=recipe, spread=0.04, dropout=0.1).trained(genotypes.NAS_CELL[1])
     assert {*rates} == {2.0} and len(rates) == 4 * data.text_batches(TASK.train, 64, 10)
@@ -504,7 +502,9 @@ def test_slowness_by_hand():
     space, tokens = genotypes.NAS_CELL
     x, y = data.text_batch(text(), 0, 4, 6, seed=0)
     torch.manual_seed(0)
-    model = child.build_recurrent(space, tokens, vocabulary=7, units=5, layers=2, dropout=Dropouts(hidden=0)).double()
+    model = networks.build_recurrent(
+        space, tokens, vocabulary=7, units=5, layers=2, dropout=Dropouts(hidden=0)
+    ).double()
     outputs = []
     model.cells[1].register_forward_hook(lambda m, inputs, out: outputs.append(out[0]))
     torch.manual_seed(1)
@@ -536,7 +536,7 @@ def test_perplexity_by_hand_with_any_streams():
 
 def test_one_stream_of_a_recurrent_child_token_by_token():
     torch.manual_seed(0)
-    model = child.build_recurrent(*genotypes.NAS_CELL, vocabulary=VOCABULARY, units=4, dropout=0.3).eval()
+    model = networks.build_recurrent(*genotypes.NAS_CELL, vocabulary=VOCABULARY, units=4, dropout=0.3).eval()
     nats, state, tokens = 0.0, None, text(60)
     for k in range(59):
         logits, state = model(tokens[None, k : k + 1], state)
@@ -560,22 +560,22 @@ def test_the_unigram_bound_by_hand():
     train, test = torch.tensor([0, 0, 0, 1]), torch.tensor([2, 0, 1, 2, 0])
     p = [4 / 7, 2 / 7, 1 / 7]
     expected = math.prod([p[0], p[1], p[2], p[0]]) ** (-1 / 4)  # the first token is not predicted
-    assert evaluate.unigram_perplexity(train, test, 3) == pytest.approx(expected)
+    assert training.unigram_perplexity(train, test, 3) == pytest.approx(expected)
     constant = Bigram(torch.tensor([*p, 1e-9, 1e-9, 1e-9, 1e-9]).log().expand(VOCABULARY, -1).clone())
     assert perplexity(constant, test) == pytest.approx(expected, rel=1e-5)
     with pytest.raises(ValueError, match="vocabulary: got 2"):
-        evaluate.unigram_perplexity(train, test, 2)
+        training.unigram_perplexity(train, test, 2)
 
 
 def test_bits():
-    assert evaluate.bits(8.0) == 3.0
+    assert training.bits(8.0) == 3.0
 
 
 def test_finite_stops_at_the_first_that_is_not():
-    assert list(evaluate.finite([1.0, 2.0])) == [1.0, 2.0]
+    assert list(training.finite([1.0, 2.0])) == [1.0, 2.0]
     for bad in (math.nan, math.inf):
         with pytest.raises(FloatingPointError, match=f"diverged: the loss of batch 1 is {bad}"):
-            list(evaluate.finite([1.0, bad, 2.0]))
+            list(training.finite([1.0, bad, 2.0]))
 
 
 TASK = data.TextTask("steps", tuple("abcdefg"), text(4000), text(500, 1), text(500, 2))
@@ -593,7 +593,7 @@ def test_a_text_child_learns_and_a_dead_one_does_not():
     assert reward == 80 / perplexity(model, TASK.valid, 16) ** 2
     assert text_judge(c=1.0)(genotypes.NAS_CELL[1]) == pytest.approx(reward / 80)
     products = (1, 1, 1, 1, 0, 1, 0, 0, 0, 1)  # of x and h: never leave h = 0
-    unigram = evaluate.unigram_perplexity(TASK.train, TASK.valid, VOCABULARY)
+    unigram = training.unigram_perplexity(TASK.train, TASK.valid, VOCABULARY)
     dead = text_judge(genotypes.FIGURE_5)(products)
     assert dead == pytest.approx(80 / unigram**2, rel=0.05) and unigram > 6.9
 
@@ -636,7 +636,7 @@ def test_a_diverged_text_child_is_a_recorded_failure():
 
 def test_a_child_that_diverges_in_validation_is_one_too(monkeypatch):
     for bad in (math.inf, math.nan):
-        monkeypatch.setattr(evaluate, "perplexity", lambda *a, bad=bad: bad)
+        monkeypatch.setattr(training.children, "perplexity", lambda *a, bad=bad: bad)
         reward = text_judge(recipe=TextRecipe(epochs=0.1, batch_size=16, bptt=10))(genotypes.NAS_CELL[1])
         assert reward == 0 and isinstance(reward, Failed) and reward.reason == f"diverged: the perplexity is {bad}"
 
@@ -664,11 +664,11 @@ def test_a_step_of_darts_ptb_leaves_no_tensor_on_the_wrong_device():
     with fake_gpu() as device:
         space, tokens = genotypes.read_darts(genotypes.DARTS_V2_RNN)
         size = {"vocabulary": 7, "units": 4, "dropout": Dropouts(words=0.1), "matrices": "node"}
-        model = child.build_recurrent(space, tokens, **size).to(device)
+        model = networks.build_recurrent(space, tokens, **size).to(device)
         optim = torch.optim.SGD(model.parameters(), 20.0)
         x, y = data.text_batch(torch.randint(0, 7, (400,), device=device), 0, 8, 3, seed=0)
-        loss, state = train_text_step(model, optim, x, y, None, evaluate.DARTS_PTB)
-        loss, state = train_text_step(model, optim, x, y, state, evaluate.DARTS_PTB)
+        loss, state = train_text_step(model, optim, x, y, None, training.DARTS_PTB)
+        loss, state = train_text_step(model, optim, x, y, state, training.DARTS_PTB)
         found = [loss, *(v for pair in state for v in pair), *model.parameters(), *(p.grad for p in model.parameters())]
         assert {t.device.type for t in found} == {"lazy"}
 
@@ -677,9 +677,9 @@ def test_a_step_of_darts_ptb_leaves_no_tensor_on_the_wrong_device():
 def test_a_text_step_leaves_no_tensor_on_the_wrong_device(cell):
     with fake_gpu() as device:
         if cell == "tree":
-            model = child.build_recurrent(*genotypes.FIGURE_5, vocabulary=7, units=4, layers=2, dropout=0.2)
+            model = networks.build_recurrent(*genotypes.FIGURE_5, vocabulary=7, units=4, layers=2, dropout=0.2)
         else:
-            model = child.RecurrentChild(lambda n: nn.LSTMCell(n, n), vocabulary=7, units=4)
+            model = networks.RecurrentChild(lambda n: nn.LSTMCell(n, n), vocabulary=7, units=4)
         model = model.to(device)
         optim = torch.optim.Adam(model.parameters(), 0.1)
         tokens = torch.randint(0, 7, (400,), device=device)
@@ -692,7 +692,7 @@ def test_a_text_step_leaves_no_tensor_on_the_wrong_device(cell):
         assert {t.device.type for t in found} == {"lazy"}
 
 
-@pytest.mark.parametrize("recipe", [Recipe, evaluate.TextRecipe])
+@pytest.mark.parametrize("recipe", [Recipe, training.TextRecipe])
 @pytest.mark.parametrize("numbers", [{"batch_size": 0}, {"epochs": math.nan}, {"epochs": -1}, {"lr": 0}, {"clip": -1}])
 def test_a_recipe_out_of_range_is_refused_by_name(recipe, numbers):
     (name,) = numbers
@@ -729,7 +729,7 @@ class Tilted(nn.Module):
 
 def image_objective(size=10, seed=0):
     task = data.ImageTask("corner", tuple("abc"), images(40), images(35), images(5))
-    return evaluate.ImageObjective(task, size, seed)
+    return training.ImageObjective(task, size, seed)
 
 
 def test_an_image_objective_by_hand():
@@ -753,7 +753,7 @@ def test_an_image_objective_by_hand():
 
 def test_an_image_objective_augments_both_splits():
     task = image_objective().task
-    objective = evaluate.ImageObjective(task, 10, 2, shift=1, flip=True)
+    objective = training.ImageObjective(task, 10, 2, shift=1, flip=True)
     for split, index in (("train", 3), ("valid", 1)):
         x, y = data.image_batch(getattr(task, split), index, 10, 2)
         found, labels = objective.batch(split, index)
@@ -771,7 +771,7 @@ class Lifted(Bigram):
 
 def test_a_text_objective_by_hand():
     torch.manual_seed(0)
-    objective, model = evaluate.TextObjective(TASK, 8, 10, seed=4), Lifted(torch.randn(VOCABULARY, VOCABULARY))
+    objective, model = training.TextObjective(TASK, 8, 10, seed=4), Lifted(torch.randn(VOCABULARY, VOCABULARY))
     assert objective.batches == data.text_batches(TASK.train, 8, 10) == 49 and objective.c == 80
     for split, index in (("train", 0), ("train", 60), ("valid", 3)):
         wanted = data.text_batch(getattr(TASK, split), index, 8, 10, 4)
@@ -785,13 +785,13 @@ def test_a_text_objective_by_hand():
     assert loss.item() == first.item() and after[0][0][0] == 20 and not after[0][0].requires_grad
     assert objective.reward(model, weights, batch) == pytest.approx(80 / nats.exp().item(), rel=1e-6)
     assert [count for _, count, *_ in model.seen] == [0, 10, 0]  # the reward is read from a state of nothing
-    assert evaluate.TextObjective(TASK, 8, 10, 4, c=1.0).reward(model, weights, batch) == pytest.approx(
+    assert training.TextObjective(TASK, 8, 10, 4, c=1.0).reward(model, weights, batch) == pytest.approx(
         1 / nats.exp().item(), rel=1e-6
     )
 
 
 def test_a_uniform_model_is_worth_c_over_the_vocabulary_and_one_without_numbers_nan():
-    objective, zeros = evaluate.TextObjective(TASK, 8, 10), {"token": torch.zeros(7)}
+    objective, zeros = training.TextObjective(TASK, 8, 10), {"token": torch.zeros(7)}
     assert objective.reward(Lifted(), zeros, objective.batch("valid", 0)) == pytest.approx(80 / 7)
     for logits, check in ((torch.full((7, 7), math.nan), math.isnan), (torch.eye(7) * 1e4, lambda r: r == 0)):
         assert check(objective.reward(Lifted(logits), zeros, objective.batch("valid", 0)))
@@ -799,9 +799,9 @@ def test_a_uniform_model_is_worth_c_over_the_vocabulary_and_one_without_numbers_
 
 def test_a_text_reward_has_no_dropout_and_no_gradient():
     space = spaces.enas_rnn(2)
-    objective = evaluate.TextObjective(TASK, 8, 10)
+    objective = training.TextObjective(TASK, 8, 10)
     torch.manual_seed(0)
-    model = supergraph.RecurrentNet(space, VOCABULARY, 6, dropout=0.5)
+    model = networks.RecurrentNet(space, VOCABULARY, 6, dropout=0.5)
     weights, (x, y) = space.one_hot((0, 0, 1, 2)), objective.batch("valid", 0)
     losses = [objective.loss(model.train(), weights, (x, y))[0].item() for _ in range(3)]
     assert len(set(losses)) == 3
@@ -813,7 +813,7 @@ def test_a_text_reward_has_no_dropout_and_no_gradient():
     assert all(p.grad is None for p in model.parameters())
 
 
-OBJECTIVES = [image_objective(), evaluate.TextObjective(TASK, 8, 10)]
+OBJECTIVES = [image_objective(), training.TextObjective(TASK, 8, 10)]
 JUDGES = [judge(), text_judge(), text_judge(genotypes.FIGURE_5)]
 
 
@@ -871,7 +871,7 @@ def test_a_split_that_is_none_is_refused_by_name():
 
 @pytest.mark.parametrize("auxiliary", [False, True])
 def test_the_recipe_of_darts_says_at_once_all_that_it_needs(auxiliary):
-    def fits(pixels, recipe=evaluate.DARTS, auxiliary=auxiliary):
+    def fits(pixels, recipe=training.DARTS, auxiliary=auxiliary):
         task = data.ImageTask("x", ("a",), *[Images(torch.zeros(96, 1, pixels, pixels), torch.zeros(96).long())] * 3)
         return TrainChild(spaces.darts_conv(), task, recipe, channels=4, cells=8, auxiliary=auxiliary)
 
@@ -880,7 +880,7 @@ def test_the_recipe_of_darts_says_at_once_all_that_it_needs(auxiliary):
     )
     with pytest.raises(ValueError, match=message):
         fits(20)
-    assert fits(20, dataclasses.replace(evaluate.DARTS, auxiliary_weight=0), auxiliary=False)
+    assert fits(20, dataclasses.replace(training.DARTS, auxiliary_weight=0), auxiliary=False)
     if auxiliary:
         assert fits(21)
 
@@ -937,7 +937,7 @@ def shared_child():
     """A supergraph trained for a few steps on one architecture, and that architecture as a child."""
     torch.manual_seed(0)
     task = data.digits()
-    net = supergraph.BenchNet(SPACE, channels=4, cells=1, in_channels=1)
+    net = networks.BenchNet(SPACE, channels=4, cells=1, in_channels=1)
     weights, optim = SPACE.one_hot(CONVS), torch.optim.SGD(net.parameters(), 0.1, 0.9)
     for index in range(60):
         x, y = data.image_batch(task.train, index, 64, 0)
@@ -952,11 +952,11 @@ def test_a_child_of_a_supergraph_is_measured_after_calibration_alone():
     model = net.child(CONVS)
     with torch.no_grad():
         shared = (net(task.valid.x, weights).argmax(-1) == task.valid.y).double().mean().item()
-    if not evaluate.tracking(model):
+    if not training.images.tracking(model):
         pytest.skip("children of supergraphs keep no statistics")
-    with pytest.raises(ValueError, match=r"batch norm: got no statistics yet, .* evaluate.calibrate\(child, images\)"):
+    with pytest.raises(ValueError, match=r"batch norm: got no statistics yet, .* training.calibrate\(child, images\)"):
         accuracy(model, task.valid)
-    evaluate.calibrate(model, task.train)
+    training.calibrate(model, task.train)
     # Seen, seeds 0 to 7, with AVX-512 and with SSE4.2: shared 0.61 to 0.94, differences up to 0.06; chance is 0.1.
     assert shared > 0.4 and accuracy(model, task.valid) == pytest.approx(shared, abs=0.15)
     assert accuracy(judge().build(CONVS), task.valid) < 0.3  # an untrained child may be measured: chance
@@ -968,7 +968,7 @@ def test_calibrated_statistics_are_the_means_over_batches():
     model(5 + images().x)  # statistics of the past, which must not count
     model[1].eval()
     modes = [m.training for m in model.modules()]
-    evaluate.calibrate(model, part, batch_size=10)
+    training.calibrate(model, part, batch_size=10)
     batches = part.x[:40].double().split(10)  # the ragged rest is left out
     for norm in (model[0], model[2]):
         mean, variance = (torch.stack([f(b) for b in batches]).mean().item() for f in (torch.mean, torch.var))
@@ -979,7 +979,7 @@ def test_calibrated_statistics_are_the_means_over_batches():
     assert [m.training for m in model.modules()] == modes and (model[0].momentum, model[2].momentum) == (0.3, 0.1)
     assert not any(p.grad is not None for p in model.parameters())
     with pytest.raises(ValueError, match="size: got 44, expected a whole number from 1 to 43"):
-        evaluate.calibrate(model, part, batch_size=44)
+        training.calibrate(model, part, batch_size=44)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
@@ -997,14 +997,14 @@ def test_an_interrupted_calibration_changes_nothing(error):
     model(images().x)
     model[1].calls, before = 0, {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(error):
-        evaluate.calibrate(model, images(), batch_size=10)
+        training.calibrate(model, images(), batch_size=10)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert model[0].momentum == 0.3 and all(m.training for m in model.modules())
 
 
 def test_a_single_image_of_4x4_is_measured():
     for string, size in ((CONVS, {}), (NOTHING, {})):
-        model = child.build(SPACE, string, channels=4, cells=1, in_channels=1, **size)
+        model = networks.build(SPACE, string, channels=4, cells=1, in_channels=1, **size)
         assert accuracy(model, Images(torch.randn(1, 1, 4, 4), torch.zeros(1).long())) in (0.0, 1.0)
 
 
@@ -1016,9 +1016,9 @@ def test_a_single_image_of_4x4_is_measured():
         (lambda: perplexity(Bigram(), text(), 1.5), "streams, steps: got 1.5"),
         (lambda: perplexity(Bigram(), text().float()), r"tokens: got torch.float32 \(400,\), expected int64"),
         (lambda: perplexity(Bigram(), text()[:1]), "streams, steps: got 1, 100, expected 1 to 0"),
-        (lambda: evaluate.bits(0), "perplexity: got 0, expected a number above 0"),
-        (lambda: evaluate.unigram_perplexity(text()[:0], text(), 7), "train, test: got 0, 400 tokens"),
-        (lambda: evaluate.unigram_perplexity(text(), text()[:1], 7), "train, test: got 400, 1 tokens"),
+        (lambda: training.bits(0), "perplexity: got 0, expected a number above 0"),
+        (lambda: training.unigram_perplexity(text()[:0], text(), 7), "train, test: got 0, 400 tokens"),
+        (lambda: training.unigram_perplexity(text(), text()[:1], 7), "train, test: got 400, 1 tokens"),
         (lambda: augmented(images().x, 0, 0, shift=-1), "shift: got -1"),
         (lambda: Recipe(momentum=7), "momentum: got 7, expected a number of at least 0 and below 1"),
         (lambda: Recipe(momentum=0, nesterov=True), "momentum: got 0, expected a number above 0 for nesterov"),

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from naslab import genotypes, spaces
-from naslab.child import TreeCell
 from naslab.genotypes import (
     read_darts,
     read_enas_macro,
@@ -24,6 +23,7 @@ from naslab.genotypes import (
     write_nas_bench_201,
     write_tree_latex,
 )
+from naslab.networks import TreeCell
 
 BEST_201 = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|"
 FORMS = {  # name -> read, write, a text

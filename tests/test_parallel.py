@@ -14,12 +14,12 @@ import psutil
 import pytest
 import torch
 
-from naslab import data, evaluate, spaces
+from naslab import data, spaces, training
 from naslab.controller import Controller
-from naslab.evaluate import Recipe, TrainChild
 from naslab.parallel import Workers, _Worker, process_map
 from naslab.search import reinforce
 from naslab.steps import Failed
+from naslab.training import Recipe, TrainChild
 
 CUBE = spaces.nas_bench_201()
 SIGKILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has one way to end a process
@@ -129,7 +129,7 @@ def test_results_are_those_of_map_bit_for_bit(workers):
 
 
 def losses(train_child, tokens):
-    return list(evaluate.train(train_child.build(tokens), train_child.task.train, train_child.recipe, seed=1))
+    return list(training.train(train_child.build(tokens), train_child.task.train, train_child.recipe, seed=1))
 
 
 def test_a_worker_has_one_thread_whatever_its_surroundings_say(workers):

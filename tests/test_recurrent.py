@@ -9,9 +9,17 @@ from fake_device import fake_gpu
 from torch import nn
 
 from naslab import genotypes, spaces
-from naslab.child import Dropouts, RecurrentCell, RecurrentChild, build_recurrent, count_parameters, start_within
-from naslab.mixed_op import MixedRecurrentCell, active, leaving
-from naslab.supergraph import RecurrentNet
+from naslab.networks import (
+    Dropouts,
+    MixedRecurrentCell,
+    RecurrentCell,
+    RecurrentChild,
+    RecurrentNet,
+    build_recurrent,
+    count_parameters,
+    start_within,
+)
+from naslab.networks.mixed import active, leaving
 
 ENAS = genotypes.read_enas_rnn(genotypes.ENAS_RNN)
 OLDER = genotypes.read_enas_rnn(genotypes.ENAS_RNN_OLDER)

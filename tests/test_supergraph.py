@@ -16,12 +16,21 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from naslab import data, evaluate, genotypes, mixed_op, spaces, supergraph
-from naslab.child import Cell, build, build_recurrent, count_parameters
-from naslab.mixed_op import MixedOp, active, leaving
+from naslab import data, genotypes, networks, spaces, training
+from naslab.networks import (
+    BenchNet,
+    Cell,
+    ConvNet,
+    MacroNet,
+    MixedOp,
+    RecurrentNet,
+    build,
+    build_recurrent,
+    count_parameters,
+)
+from naslab.networks.mixed import active, leaving
 from naslab.ops import CONV_OPS, every_second
 from naslab.spaces import CellSpace, MacroSpace
-from naslab.supergraph import BenchNet, ConvNet, MacroNet, RecurrentNet
 
 SMALL = {"in_channels": 2, "classes": 5}
 DARTS = {"affine": False, "pool_norm": True}
@@ -172,18 +181,18 @@ def test_calibrated_children_are_worth_what_the_supergraph_says():
     model = BenchNet(space, 4, 1, 1)
     optim = torch.optim.SGD(model.parameters(), 0.2, momentum=0.9)
     tokens = (3,) * 6
-    objective = evaluate.ImageObjective(task, 100)
+    objective = training.ImageObjective(task, 100)
     for index in range(40):
         loss, _ = objective.loss(model, space.one_hot(tokens), objective.batch("train", index))
         optim.zero_grad()
         loss.backward()
         optim.step()
     child = model.child(tokens)
-    with pytest.raises(ValueError, match=r"statistics.*evaluate.calibrate"):
-        evaluate.accuracy(child, task.valid)
-    evaluate.calibrate(child, task.train)
+    with pytest.raises(ValueError, match=r"statistics.*training.calibrate"):
+        training.accuracy(child, task.valid)
+    training.calibrate(child, task.train)
     shared = objective.reward(model, space.one_hot(tokens), (task.valid.x, task.valid.y))
-    assert shared > 0.85 and abs(evaluate.accuracy(child, task.valid) - shared) < 0.03
+    assert shared > 0.85 and abs(training.accuracy(child, task.valid) - shared) < 0.03
     weights = dict(model.named_parameters())
     assert torch.equal(child.classifier.weight, weights["classifier.weight"])
 
@@ -497,7 +506,7 @@ def cells_by_hand(model, x, weights):
     for kind, cell in zip(model.kinds, model.cells, strict=True):
         first, second = cell.preprocess
         read = F.relu(older)
-        if isinstance(first, mixed_op.ProjectedReduction):
+        if isinstance(first, networks.mixed.ProjectedReduction):
             shifted = F.pad(read, (0, 1, 0, 1))[:, :, 1:, 1:]
             pair = zip((read, shifted), (first.straight, first.shifted), strict=True)
             read = torch.cat([F.conv2d(r, whole(conv), stride=2) for r, conv in pair], dim=1)
@@ -715,8 +724,8 @@ def test_a_step_leaves_no_tensor_on_the_wrong_device(name, place, monkeypatch):
     model = network(space)
     if place == "corner":  # whose rows are read here, since tensors have no numbers there
         rows = iter([active(w.flatten(0, -2)) for w in space.one_hot(some(space, 1)[0]).values()])
-        monkeypatch.setattr(mixed_op, "active", lambda table: next(rows))
-        monkeypatch.setattr(supergraph, "active", lambda table: next(rows))
+        monkeypatch.setattr(networks.mixed, "active", lambda table: next(rows))
+        monkeypatch.setattr(networks.supergraph, "active", lambda table: next(rows))
     with fake_gpu() as device:
         model = model.to(device)
         x = torch.randint(0, 5, (3, 2), device=device) if "rnn" in name else torch.randn(3, 2, 8, 8, device=device)
@@ -892,7 +901,7 @@ def test_a_calibration_that_is_interrupted_leaves_a_child_that_refuses():
 
     handle = alone.register_forward_pre_hook(stop)
     with pytest.raises(KeyboardInterrupt):
-        evaluate.calibrate(alone, images, batch_size=2)
+        training.calibrate(alone, images, batch_size=2)
     handle.remove()
     with pytest.raises(ValueError, match="batch norm: got no statistics"):
-        evaluate.accuracy(alone, images)
+        training.accuracy(alone, images)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from naslab import genotypes, spaces
-from naslab.child import RecurrentChild, TreeCell, build_recurrent, count_parameters
+from naslab.networks import RecurrentChild, TreeCell, build_recurrent, count_parameters
 
 FIGURE_5, NAS_CELL = genotypes.FIGURE_5, genotypes.NAS_CELL
 EVERY = {"combine": ("add", "elem_mult", "max"), "activation": ("identity", "tanh", "sigmoid", "relu", "sin")}

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from naslab import genotypes, runs, spaces, view
 from naslab.controller import Controller
-from naslab.mixed_op import MixedOp
+from naslab.networks import MixedOp
 from naslab.view import chart, graphs, grid, layers, picture, plots
 from naslab.view.canvas import beside
 

@@ -20,7 +20,7 @@ from test_view import SPACES, SVG, edges, sample, texts
 
 from naslab import genotypes, runs, spaces, view
 from naslab.controller import Controller, policy_loss
-from naslab.mixed_op import MixedOp
+from naslab.networks import MixedOp
 from naslab.search import darts
 from naslab.view import bandit, blender, landscape, picture, sharing
 from naslab.view.controls import Pictured

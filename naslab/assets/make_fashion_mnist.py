@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from naslab.data import FASHION, Labelled, read_idx
+from naslab.data import Labelled, read_idx
+from naslab.data.files import FASHION
 
 SOURCE = "/usr/share/datasets/fashion-mnist"
 CLASSES = 10

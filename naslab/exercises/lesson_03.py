@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from math import exp, tanh
 from typing import Any
 
-from naslab import child, spaces
-from naslab.child import IMAGE
+from naslab import networks, spaces
 from naslab.exercises import Exercise, same
+from naslab.networks.layers import IMAGE
 
 Bits = Sequence[Sequence[int]]
 
@@ -43,7 +43,7 @@ def check_reads_and_unread(answer: Callable[[Bits], Any]) -> str | None:
                 if d.kind == "skip":
                     bits[d.row[0]].append(token)
             reads, unread = answer(bits)
-            network = child.ConvChild(space, tokens, in_channels=1, classes=2)
+            network = networks.ConvChild(space, tokens, in_channels=1, classes=2)
             if [sorted(r) for r in reads] != [sorted(r) for r in network.reads]:
                 return f"For bits = {bits} the layers read {network.reads} (-1: the image); your function says {reads}."
             if sorted(unread) != network.unread:
@@ -62,8 +62,8 @@ def check_layer_parameters(answer: Callable[[int, int, int, Sequence[int]], int]
     for height, width, filters, inputs in ((3, 3, 8, [1]), (1, 5, 4, [4, 6]), (7, 3, 16, [8, 8, 12])):
         got = answer(height, width, filters, inputs)
         weights = height * width * filters * sum(inputs)
-        layer = child.conv_layer(sum(inputs), height, width, 1, 1, filters)
-        expected = child.count_parameters(layer)
+        layer = networks.layers.conv_layer(sum(inputs), height, width, 1, 1, filters)
+        expected = networks.count_parameters(layer)
         if got == expected:
             continue
         if got == weights:

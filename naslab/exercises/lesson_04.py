@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from naslab.child import TreeCell
 from naslab.exercises import Exercise, is_rounded, same
+from naslab.networks import TreeCell
 from naslab.spaces import Tokens, TreeSpace, all_strings
 
 Pair = tuple[float, float]

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from naslab.child import RecurrentCell
 from naslab.exercises import Exercise, same
 from naslab.genotypes import ENAS_RNN_OLDER, read_enas_rnn
+from naslab.networks import RecurrentCell
 
 STEP = "0 0 1 1 1 2"  # the recurrent cell of exercise 06.3
 WEIGHTS = (0.9, -0.6, 1.2, 0.7, -0.8, 1.1, 0.5, 1.4)

@@ -4,9 +4,9 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 
-from naslab.child import count_parameters
 from naslab.exercises import Exercise, same
 from naslab.genotypes import read_darts
+from naslab.networks import count_parameters
 from naslab.ops import CONV_OPS
 from naslab.spaces import DARTS_OPS, NONE
 

@@ -7,12 +7,13 @@ L_train(w, alpha). Algorithm 1 takes a step of alpha, for which one step of w st
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from naslab import checks, runs
+from naslab.objective import Objective
 from naslab.schedules import cosine
 from naslab.spaces import Space, Weights
 from naslab.states import check_hidden, check_tensors, restore, snapshot
@@ -20,20 +21,6 @@ from naslab.steps import Live, Step, begin, finite, keep, live_state, squares
 
 Loss = Callable[[Weights, Any], Tensor]  # alpha and a batch -> (), at the present w
 LossAt = Callable[[Sequence[Tensor], Weights, Any], Tensor]  # w, alpha and a batch -> ()
-
-
-class Objective(Protocol):
-    """What the search knows of a task: `evaluate.ImageObjective` or `evaluate.TextObjective`."""
-
-    @property
-    def batches(self) -> int:
-        """How many batches make a pass over the training data."""
-
-    def batch(self, split: str, index: int) -> Any:
-        """Batch `index` of "train" or "valid", a pure function of its arguments."""
-
-    def loss(self, model: nn.Module, weights: Weights, batch: Any, state: Any = None) -> tuple[Tensor, Any]:
-        """The loss () and the hidden state to go on from, detached."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +52,7 @@ class Config:
             checks.number(0, 1, alpha_betas=beta)
         if self.xi is not None:
             checks.number(0, xi=self.xi)
-        if not isinstance(self.momentum_ahead, bool):
-            raise ValueError(f"momentum_ahead: got {checks.shown(self.momentum_ahead)}, expected True or False")
+        checks.flag(momentum_ahead=self.momentum_ahead)
         checks.plain_fields(self)
 
 

@@ -8,34 +8,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from math import inf, isfinite
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from naslab import checks, runs
 from naslab.controller import Controller, moving_average, policy_loss, skip_divergence
+from naslab.objective import Objective
 from naslab.schedules import Decay, Restarts
 from naslab.spaces import Space, Tokens, Weights
 from naslab.states import check_hidden, restore, snapshot
 from naslab.steps import Live, Step, begin, finite, keep, live_state, squares
-
-
-class Objective(Protocol):
-    """What the search knows of a task: `evaluate.ImageObjective` or `evaluate.TextObjective`."""
-
-    @property
-    def batches(self) -> int:
-        """How many batches make a pass over the training data."""
-
-    def batch(self, split: str, index: int) -> Any:
-        """Batch `index` of "train" or "valid", a pure function of its arguments."""
-
-    def loss(self, model: nn.Module, weights: Weights, batch: Any, state: Any = None) -> tuple[Tensor, Any]:
-        """The loss () and the hidden state to go on from, detached."""
-
-    def reward(self, model: nn.Module, weights: Weights, batch: Any) -> float:
-        """What an architecture is worth on a minibatch."""
 
 
 @dataclass(frozen=True)

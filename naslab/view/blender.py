@@ -16,7 +16,7 @@ from matplotlib.image import imsave
 from torch import Tensor
 
 from naslab import checks
-from naslab.mixed_op import MixedOp
+from naslab.networks import MixedOp
 from naslab.spaces import NONE
 from naslab.view.canvas import arrow, box, inline, sheet, text
 from naslab.view.controls import Pictured, facts

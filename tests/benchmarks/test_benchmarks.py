@@ -19,11 +19,11 @@ import torch.nn.functional as F
 
 from naslab import data, runs, spaces
 from naslab.controller import Controller
-from naslab.evaluate import Recipe, TrainChild
+from naslab.networks import ConvNet, MacroNet, RecurrentNet
 from naslab.ops import CONV_OPS
 from naslab.parallel import Workers
 from naslab.search import darts, enas
-from naslab.supergraph import ConvNet, MacroNet, RecurrentNet
+from naslab.training import Recipe, TrainChild
 
 
 def seconds(call: Callable[[], object]) -> float:

@@ -155,7 +155,7 @@ class Alone(nn.Module):
 
 
 class MixedCell(nn.Module):
-    """`child.Cell` with a mixed op on every edge; `preprocess` has one module, parts -> map, for each input."""
+    """`Cell` with a mixed op on every edge; `preprocess` has one module, parts -> map, for each input."""
 
     def __init__(
         self,
@@ -188,7 +188,7 @@ class MixedCell(nn.Module):
 
 
 class MixedRecurrentCell(nn.Module):
-    """`child.RecurrentCell` with every function on every edge. cell(x, (h, c), rows) -> (h, c), all (B, units).
+    """`RecurrentCell` with every function on every edge. cell(x, (h, c), rows) -> (h, c), all (B, units).
 
     `matrices` says which edges share a matrix (units, to gate and candidate):
     - "source": one for each node and source, and state 0 is the pair (x_t, h_(t-1)) itself (Pham et al. 2018,

@@ -1,18 +1,17 @@
 """The supergraph: one network for a whole space, whose weights all architectures share.
 
-`model(x, weights)` takes any mixing weights, from one-hot (`space.one_hot(tokens)`, an architecture) to uniform, and
-keeps no architecture of its own. At a corner only the chosen ops run, and `model.child(tokens)` is the same network
-built alone, the shared weights copied in.
+`model(x, weights)` takes any mixing weights, from one-hot (`space.one_hot(tokens)`, an architecture) to uniform. The
+network keeps no architecture of its own. At a corner only the chosen ops run. `model.child(tokens)` builds the same
+network alone and copies the shared weights into it.
 
-Batch norms use the statistics of the batch, in evaluation too: a moving average would mix architectures. So a child has
-no statistics of its own yet. In training mode it equals the supergraph; in evaluation mode it raises `ValueError` until
-it has been trained, or calibrated by `evaluate.calibrate`.
+Batch norms use the statistics of the batch, in evaluation too: a moving average would mix architectures. So a child
+has no statistics of its own yet. In training mode it equals the supergraph. In evaluation mode it raises `ValueError`
+until it has been trained, or calibrated by `training.calibrate`.
 
 Source: Pham et al. 2018, section 2. The same networks, inside the polytope, are those of Liu et al. 2019.
 """
 
-from collections.abc import Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable
 from math import prod
 from typing import Any
 
@@ -21,31 +20,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from naslab import checks
-from naslab.batched import BatchedCell, BatchedRecurrentCell, by_node
-from naslab.child import (
-    BenchChild,
-    CellChild,
-    Dropouts,
-    MacroChild,
-    RecurrentCell,
-    RecurrentChild,
-    ResidualReduction,
-    State,
-    average,
-    build,
-    build_recurrent,
-    check_build,
-    check_recurrent,
-    skeleton,
-    stem,
-)
-from naslab.mixed_op import (
+from naslab.networks.batched import BatchedCell
+from naslab.networks.cells import BenchChild, CellChild, ResidualReduction, skeleton
+from naslab.networks.children import build, check_build
+from naslab.networks.inherit import awaiting_statistics, copy, copy_edges
+from naslab.networks.macro import MacroChild
+from naslab.networks.mixed import (
     Alone,
     BlockConv,
-    Matrices,
     MixedCell,
     MixedOp,
-    MixedRecurrentCell,
     Parts,
     ProjectedReduction,
     Projection,
@@ -54,6 +38,7 @@ from naslab.mixed_op import (
     joined,
     without_running_statistics,
 )
+from naslab.networks.parts import average, stem
 from naslab.ops import FactorizedReduction
 from naslab.spaces import CellSpace, MacroSpace, Space, Weights, check_tables
 
@@ -61,7 +46,7 @@ from naslab.spaces import CellSpace, MacroSpace, Space, Weights, check_tables
 class MacroNet(nn.Module):
     """All layers of a `MacroSpace`, each with every op and a way in from every earlier layer.
 
-    Pham et al. 2018, Designing Convolutional Networks. At a corner it is `child.MacroChild`. Inside: a skip's weight
+    Pham et al. 2018, Designing Convolutional Networks. At a corner it is `MacroChild`. Inside: a skip's weight
     scales the block of the projection that reads it, and what bypasses the projection has the weight of "no skip at
     all", the product of the weights of all zeros.
     """
@@ -123,7 +108,7 @@ class MacroNet(nn.Module):
 
 
 class ConvNet(nn.Module):
-    """Normal and reduction cells in the skeleton of `child.CellChild`, with every op on every edge.
+    """Normal and reduction cells in the skeleton of `CellChild`, with every op on every edge.
 
     `affine` is that of the batch norms in cells, `pool_norm` puts one after each pool: ENAS has (True, False), DARTS'
     search (False, True), which `ConvNet.darts` builds. States that leave a cell are concatenated, each read through its
@@ -209,7 +194,7 @@ class ConvNet(nn.Module):
 
 
 class BenchNet(nn.Module):
-    """The skeleton of NAS-Bench-201, `child.BenchChild`, with every op on every edge; arguments as `ConvNet`."""
+    """The skeleton of NAS-Bench-201, `BenchChild`, with every op on every edge; arguments as `ConvNet`."""
 
     def __init__(
         self,
@@ -261,68 +246,6 @@ class BenchNet(nn.Module):
         return awaiting_statistics(child)
 
 
-class RecurrentNet(nn.Module):
-    """The language model of `child.RecurrentChild` whose cells have every function on every edge.
-
-    `matrices` says which edges share a matrix, `norm` whether nodes are normalised: see `mixed_op.MixedRecurrentCell`.
-    `fast`, for "node" matrices, runs every function, chosen or not, by way of `batched`, which computes the same.
-    """
-
-    @classmethod
-    def darts(
-        cls, space: CellSpace, vocabulary: int, units: int = 300, dropout: float | Dropouts = 0.0
-    ) -> "RecurrentNet":
-        """The network that DARTS searches, in its fast form (Liu et al. 2019, section 3.1.2)."""
-        return cls(space, vocabulary, units, dropout=dropout, matrices="node", norm=True, fast=True)
-
-    def __init__(
-        self,
-        space: CellSpace,
-        vocabulary: int,
-        units: int,
-        layers: int = 1,
-        dropout: float | Dropouts = 0.0,
-        matrices: Matrices = "source",
-        norm: bool = False,
-        fast: bool = False,
-    ) -> None:
-        super().__init__()
-        check_recurrent(space, matrices)
-        if fast and (matrices != "node" or space.output != "all"):
-            raise ValueError(
-                f"fast: got True with matrices {matrices!r}, output {space.output!r}; expected 'node', 'all'"
-            )
-        self.fast, self.norm = fast, norm
-        self.space, self.matrices = space, matrices
-        self.size: dict[str, Any] = {"vocabulary": vocabulary, "units": units, "layers": layers, "dropout": dropout}
-        cell = BatchedRecurrentCell if fast else MixedRecurrentCell
-        self.model = RecurrentChild(lambda n: cell(space, n, matrices, norm), **self.size)
-
-    def forward(self, x: Tensor, weights: Weights, state: list[State] | None = None) -> tuple[Tensor, list[State]]:
-        """Tokens (T, B) int64 and each layer's (h, c) -> logits (T, B, vocabulary) and new states."""
-        (rows,) = cell_rows(self.space, weights).values()
-        (table,) = weights.values()
-        if self.norm and x.shape[1] == 1:
-            raise ValueError("x: got 1 stream, expected at least 2: batch norms take their statistics from the batch")
-        return self.model(x, state, by_node(self.space, table) if self.fast else rows)
-
-    def child(self, tokens: Iterable[int]) -> RecurrentChild:
-        """The architecture built alone, with a copy of the shared weights; equal, but for `norm` and dropout."""
-        tokens = self.space.check(tokens)
-        child = build_recurrent(self.space, tokens, **self.size, matrices=self.matrices)
-        child = child.to(self.model.decoder.weight)
-        copy(self.model.embedding, child.embedding)
-        copy(self.model.decoder, child.decoder)
-        (nodes,) = self.space.pairs(tokens).values()
-        for mixed, cell in zip(self.model.cells, child.cells, strict=True):
-            assert isinstance(mixed, MixedRecurrentCell) and isinstance(cell, RecurrentCell)
-            if mixed.first is not None and cell.first is not None:
-                copy(mixed.first, cell.first)
-            for target, (((source, op),), weight) in enumerate(zip(nodes, cell.weights, strict=True), start=1):
-                copy(mixed.weights[mixed.key(source, target, op)], weight)
-        return child
-
-
 def classified(classifier: BlockConv, parts: Parts) -> Tensor:
     """Logits (B, classes) of parts (B, C, H, W), averaged."""
     x, kept = joined(parts)
@@ -332,7 +255,7 @@ def classified(classifier: BlockConv, parts: Parts) -> Tensor:
 def check_size(
     space: Space, kind: type, channels: int, in_channels: int, classes: int, cells: int | None = None
 ) -> dict[str, Any]:
-    """The size by name, as `child.build` takes it. Raises its `ValueError`, or one for a space of another kind."""
+    """The size by name, as `build` takes it. Raises its `ValueError`, or one for a space of another kind."""
     size: dict[str, Any] = {"channels": channels, "cells": cells, "in_channels": in_channels, "classes": classes}
     if kind is not MacroChild:
         checks.whole(1, cells=cells)
@@ -349,59 +272,3 @@ def check_values(x: Tensor, reductions: int) -> None:
             f"x: got 1 image of {h}x{w}, which {reductions} reductions leave as 1 pixel; expected more images or "
             f"larger ones: batch norms take their statistics from the batch"
         )
-
-
-def awaiting_statistics(child: Any) -> Any:
-    """The same child. Its batch norms refuse evaluation until they have statistics, and start from the first batch's.
-
-    Without this they would start from mean 0 and variance 1, which no weights have been trained with.
-    """
-    norms: list[Any] = [m for m in child.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    for norm in norms:
-        norm.awaiting = norm.register_forward_pre_hook(partial(first_statistics, norm.momentum))
-    return child
-
-
-def first_statistics(momentum: float | None, norm: Any, _: Any) -> None:
-    """Before a batch: the mean over all batches so far, until the moving average with `momentum` forgets faster.
-
-    Raises `ValueError` in evaluation mode before the first one.
-    """
-    if norm.num_batches_tracked.is_meta:  # without values
-        return
-    seen = int(norm.num_batches_tracked)
-    if seen == 0 and not norm.training:
-        raise ValueError(
-            "batch norm: got no statistics yet, since the weights are a supergraph's; expected a child that was "
-            "trained, or calibrated: evaluate.calibrate(child, images)"
-        )
-    if norm.momentum is None:  # the mean over all batches, which `evaluate.calibrate` takes
-        return
-    norm.momentum = max(momentum or 0.0, 1 / (1 + seen)) if norm.training else momentum
-    if norm.momentum == momentum:
-        norm.awaiting.remove()
-
-
-@torch.no_grad()
-def copy(shared: Any, alone: Any, parts: Sequence[int] = (0,)) -> None:
-    """Copies weights to a child's module; of blocks those of the parts that there are."""
-    match shared:
-        case Projection():
-            copy(shared.conv, alone[1], parts)
-            copy(shared.norm, alone[2])
-        case ProjectedReduction():
-            for name in ("straight", "shifted", "norm"):
-                copy(getattr(shared, name), getattr(alone, name), parts)
-        case BlockConv():
-            weight = alone.get_parameter("weight")
-            weight.copy_(shared.weight([(k, 1.0) for k in parts]).view_as(weight))
-            if shared.bias is not None:
-                alone.get_parameter("bias").copy_(shared.bias)
-        case _:
-            alone.load_state_dict(shared.state_dict(), strict=False)  # a child's batch norms also have statistics
-
-
-def copy_edges(space: CellSpace, mixed: Any, cell: Any) -> None:
-    """Copies the ops of a `Cell` from those of a `MixedCell`."""
-    for (edge, op), alone in zip(cell.named, cell.ops, strict=True):
-        copy(mixed.edges[space.edges.index(edge)].ops[op], alone)

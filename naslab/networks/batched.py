@@ -1,4 +1,4 @@
-"""Mixed cells evaluated state by state: the same results as `mixed_op`'s cells, faster where every op runs.
+"""Mixed cells evaluated state by state: the same results as `mixed`'s cells, faster where every op runs.
 
 All edges that leave a state read the same map, each with its own weights. So they share one ReLU and one result of
 every pool, and all their separable convolutions are one convolution of many groups. The mixing weight of a convolution
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from naslab import runs
-from naslab.mixed_op import MixedCell, MixedRecurrentCell, Parts
+from naslab.networks.mixed import MixedCell, MixedRecurrentCell, Parts
 from naslab.ops import ACTIVATIONS, DepthwiseBN, Zero, every_second, highway, identity
 from naslab.spaces import NONE, CellSpace
 

@@ -1,0 +1,145 @@
+"""A child trained from scratch, and its reward: the evaluation that searches without shared weights take."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+from torch import nn
+
+from naslab import checks, networks, runs
+from naslab.data import ImageTask, TextTask, image_batches, text_batches
+from naslab.networks import Dropouts, Matrices
+from naslab.networks.cells import smallest_for_auxiliary
+from naslab.networks.children import check_build, check_build_recurrent
+from naslab.spaces import CellSpace, Space, Tokens, TreeSpace
+from naslab.steps import Failed
+from naslab.training.images import Recipe, accuracy, takes_drop_path, train
+from naslab.training.text import TextRecipe, check_streams, perplexity, train_text
+
+
+def finite(losses: Iterable[float]) -> Iterator[float]:
+    """The same losses. Raises `FloatingPointError` at the first that is no finite number: training has diverged."""
+    for index, loss in enumerate(losses):
+        if not isfinite(loss):
+            raise FloatingPointError(f"diverged: the loss of batch {index} is {loss}")
+        yield loss
+
+
+@dataclass(frozen=True)
+class TrainChild:
+    """tokens -> reward: the validation accuracy (a fraction) of the child trained from scratch.
+
+    Every child sees the same batches and starts from the same seed, so that children differ by architecture alone.
+    A child whose training diverges has no reward: it gets `Failed`. Raises `ValueError` when it is made if space, size,
+    task and recipe do not fit together.
+    """
+
+    space: Space
+    task: ImageTask
+    recipe: Recipe
+    channels: int | None = None  # None for a ConvSpace
+    cells: int | None = None
+    auxiliary: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        checks.is_a(ImageTask, task=self.task)
+        checks.is_a(Recipe, recipe=self.recipe)
+        checks.whole(0, seed=self.seed)
+        in_channels, height, width = self.task.shape
+        kind = check_build(self.space, self.channels, self.cells, in_channels, len(self.task.classes), self.auxiliary)
+        image_batches(self.task.train, self.recipe.batch_size)
+        if self.recipe.drop_path and not takes_drop_path(kind.forward):
+            raise ValueError(f"drop_path: got {self.recipe.drop_path}, expected 0: a {kind.__name__} has no drop-path")
+        weight, least = self.recipe.auxiliary_weight, smallest_for_auxiliary(self.cells)
+        if (weight and not self.auxiliary) or (self.auxiliary and min(height, width) < least):
+            raise ValueError(
+                f"auxiliary: got {self.auxiliary}, with auxiliary_weight {weight} and images of {height}x{width}; "
+                f"expected True, cells of kinds ('normal', 'reduce') and images of at least {least}x{least}, or, "
+                "without an auxiliary head, False and dataclasses.replace(recipe, auxiliary_weight=0)"
+            )
+
+    def __call__(self, tokens: Tokens) -> float:
+        try:
+            return accuracy(self.trained(tokens), self.task.valid)
+        except FloatingPointError as error:
+            return Failed(str(error))
+
+    def build(self, tokens: Tokens) -> nn.Module:
+        """The untrained child, where the task's images are."""
+        with runs.seeded(self.seed):
+            model = networks.build(
+                self.space,
+                tokens,
+                channels=self.channels,
+                cells=self.cells,
+                in_channels=self.task.shape[0],
+                classes=len(self.task.classes),
+                auxiliary=self.auxiliary,
+            )
+        return model.to(self.task.train.x.device)
+
+    def trained(self, tokens: Tokens) -> nn.Module:
+        """The trained child. Raises `FloatingPointError` if its training diverges."""
+        model = self.build(tokens)
+        with runs.seeded(self.seed):  # drop-path draws
+            for _ in finite(train(model, self.task.train, self.recipe, self.seed)):
+                pass
+        return model
+
+
+@dataclass(frozen=True)
+class TrainTextChild:
+    """tokens -> reward: c / perplexity^2 on validation of the child trained from scratch (Zoph & Le 2017, section 3.4).
+
+    Every child sees the same batches and starts from the same seed. A child whose training diverges gets `Failed`.
+    Validation reads `recipe.batch_size` streams. Raises `ValueError` when it is made if space, size, task and recipe do
+    not fit together.
+    """
+
+    space: TreeSpace | CellSpace
+    task: TextTask
+    recipe: TextRecipe
+    units: int
+    layers: int = 1
+    dropout: float | Dropouts = 0.0
+    seed: int = 0
+    c: float = 80.0
+    matrices: Matrices = "source"
+    spread: float = 0.0  # what the weights start within; 0: where PyTorch has them
+
+    def __post_init__(self) -> None:
+        checks.is_a(TextTask, task=self.task)
+        checks.is_a(TextRecipe, recipe=self.recipe)
+        checks.whole(0, seed=self.seed)
+        checks.positive(c=self.c)
+        checks.number(0, spread=self.spread)
+        words = len(self.task.vocabulary)
+        check_build_recurrent(self.space, words, self.units, self.layers, self.dropout, self.matrices)
+        text_batches(self.task.train, self.recipe.batch_size, self.recipe.bptt)
+        check_streams(self.task.valid, self.recipe.batch_size)
+
+    def __call__(self, tokens: Tokens) -> float:
+        try:
+            found = perplexity(self.trained(tokens), self.task.valid, self.recipe.batch_size)
+        except FloatingPointError as error:
+            return Failed(str(error))
+        return self.c / (found * found) if isfinite(found) else Failed(f"diverged: the perplexity is {found}")
+
+    def build(self, tokens: Tokens) -> nn.Module:
+        """The untrained child, where the task's text is."""
+        size: dict[str, Any] = {"vocabulary": len(self.task.vocabulary), "units": self.units, "layers": self.layers}
+        with runs.seeded(self.seed):
+            model = networks.build_recurrent(self.space, tokens, **size, dropout=self.dropout, matrices=self.matrices)
+            if self.spread:
+                networks.start_within(self.spread, model)
+        return model.to(self.task.train.device)
+
+    def trained(self, tokens: Tokens) -> nn.Module:
+        """The trained child. Raises `FloatingPointError` if its training diverges."""
+        model = self.build(tokens)
+        with runs.seeded(self.seed):  # dropout draws
+            for _ in finite(train_text(model, self.task.train, self.recipe, self.seed, self.task.valid)):
+                pass
+        return model
