@@ -450,15 +450,15 @@ def test_plots_refuse_shapes_that_do_not_fit(call):
 
 
 def test_source_shows_the_code_and_where_it_lives():
-    for shown, start in (
-        (spaces.allowed, "def allowed("),
-        (spaces.CellSpace.discretise, "def discretise("),
-        (spaces.ConvSpace.check, "def _check("),
-        (spaces.ConvSpace.attributes, "@property\ndef attributes("),
-        (spaces.ConvSpace.decisions, "@cached_property\ndef decisions("),
-        (spaces.Decision, "@dataclass(frozen=True)\nclass Decision:"),
+    for shown, module, start in (
+        (spaces.allowed, "protocol", "def allowed("),
+        (spaces.CellSpace.discretise, "cells", "def discretise("),
+        (spaces.ConvSpace.check, "common", "def check("),
+        (spaces.ConvSpace.attributes, "layers", "@property\ndef attributes("),
+        (spaces.ConvSpace.decisions, "layers", "@cached_property\ndef decisions("),
+        (spaces.Decision, "protocol", "@dataclass(frozen=True)\nclass Decision:"),
     ):
-        assert view.source(shown).data.startswith(f"`naslab/spaces.py`\n\n```python\n{start}")
+        assert view.source(shown).data.startswith(f"`naslab/spaces/{module}.py`\n\n```python\n{start}")
     for foreign in (os.path.join, len, 3, "text", None):
         with pytest.raises(ValueError, match="expected a module, class or function of naslab"):
             view.source(foreign)
