@@ -1,4 +1,4 @@
-"""The controller: a recurrent network that writes architectures, decision by decision, and learns by REINFORCE.
+"""The controller: a recurrent network that samples the decisions of an architecture in turn and learns by REINFORCE.
 
 Zoph & Le 2017, sections 3.1 to 3.3 (strings, policy gradient, anchor points); Pham et al. 2018, section 2 (pointers,
 temperature, tanh constant).
@@ -17,15 +17,16 @@ Choose = Callable[[slice, Tensor], Tensor]  # positions, log-probabilities (m, .
 
 
 class Controller(nn.Module):
-    """An LSTM that reads its own last decision and gives the distribution of the next.
+    """An LSTM that reads its last decision and outputs the distribution of the next one.
 
-    One embedding and one softmax head per *kind* of decision, so that the string may grow with the space. Pointers and
-    skip bits read the hidden states of their anchors by the attention of section 3.3, v' tanh(W_prev h_j + W_curr h_i):
-    a softmax over it points, a sigmoid of it is the probability of a skip. All skip bits of a layer are drawn at one
-    step, the anchor point; what the LSTM reads next is the sum of the k chosen states over 1 + k, as in ENAS' code.
+    There is one embedding and one softmax head per *kind* of decision, so the string can grow with the space. Pointers
+    and skip bits use the attention of section 3.3, v' tanh(W_prev h_j + W_curr h_i), over the hidden states h_j of
+    their anchors. A pointer takes the softmax of these scores; a skip bit takes the sigmoid of its score. All skip bits
+    of a layer are drawn in one step, the anchor point. The next input of the LSTM is then the sum of the k chosen
+    states divided by 1 + k, as in ENAS' code.
 
-    `init` is the half width of the uniform initialisation; logits are divided by `temperature`, then bounded by
-    `tanh_constant` (c tanh(logit / c')): None leaves them alone. Raises `ValueError` unless these are positive.
+    Weights are initialised uniformly in (-init, init). Logits are divided by `temperature`; with `tanh_constant` c they
+    become c tanh(logit / temperature). Raises `ValueError` unless these three values are positive.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class Controller(nn.Module):
         super().__init__()
         checks.whole(1, units=units, layers=layers)
         checks.positive(init=init, temperature=temperature)
-        checks.number(0, 1e38, init=init)  # twice that is more than float32 holds
+        checks.number(0, 1e38, init=init)  # the range, 2 init, must fit into float32
         if tanh_constant is not None:
             checks.positive(tanh_constant=tanh_constant)
         self.space, self.units = space, units
@@ -51,7 +52,7 @@ class Controller(nn.Module):
         plain = {d.kind: len(d.options) for d in space.decisions if not d.anchors}
         self.embedding = nn.ModuleDict({kind: nn.Embedding(n, units) for kind, n in plain.items()})
         self.head = nn.ModuleDict({kind: nn.Linear(units, n) for kind, n in plain.items()})
-        inputs = {-1 - a for d in space.decisions for a in d.anchors if a < 0}  # cell inputs: no decision made them
+        inputs = {-1 - a for d in space.decisions for a in d.anchors if a < 0}  # of a cell, not of decisions
         self.inputs = nn.Parameter(torch.empty(len(inputs), units))
         attended = sorted({d.kind for d in space.decisions if d.anchors})
         self.previous = nn.ModuleDict({kind: nn.Linear(units, units, bias=False) for kind in attended})  # W_prev
@@ -63,31 +64,31 @@ class Controller(nn.Module):
     def forward(self, m: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Samples m strings: tokens (m, D) int64, their log-probabilities (m,) and entropies (m,), both in nats.
 
-        The entropy is the sum over the string of the entropies of the distributions that were drawn from. The
-        generator lives on the CPU, so that every device draws the same strings.
+        The entropy of a string is the sum of the entropies of its D distributions. The generator must be on the CPU, so
+        that every device draws the same strings.
         """
         tokens, log_p = self.draw(m, generator)
         return tokens, *self.summed(tokens, log_p)
 
     def draw(self, m: int, generator: torch.Generator) -> tuple[Tensor, list[Tensor]]:
-        """Samples m strings: tokens (m, D), and every step's log-probabilities: a list of D tensors (m, options)."""
+        """Samples m strings: tokens (m, D), and a list of D log-probabilities (m, options)."""
         checks.whole(1, m=m)
         uniform = torch.rand(len(self.space.decisions), m, 1, generator=generator)
 
         def draw(positions: slice, log_p: Tensor) -> Tensor:
             p = log_p.exp()
             below = p.cumsum(-1) <= uniform[positions].transpose(0, 1).to(p)  # (m, ., options), inverse distribution
-            last = (p > 0).long().cumsum(-1).argmax(-1)  # rounding must not lead past the last possible
+            last = (p > 0).long().cumsum(-1).argmax(-1)  # rounding must not exceed the last possible
             return torch.minimum(below.sum(-1), last)
 
         return self._walk(m, draw)
 
     def score(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-probabilities (m,) and entropies (m,) of given strings (m, D)."""
+        """Returns the log-probabilities (m,) and entropies (m,) of given strings (m, D), in nats."""
         return self.summed(*self._walk(len(tokens), lambda positions, log_p: tokens[:, positions]))
 
     def summed(self, tokens: Tensor, log_p: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Log-probabilities (m,) and entropies (m,) of strings (m, D), from every step's log-probabilities."""
+        """Returns the log-probabilities (m,) and entropies (m,) of strings (m, D), given the output of `draw`."""
         chosen = [q.gather(-1, token) for token, q in zip(tokens.split(1, dim=-1), log_p, strict=True)]  # (m, 1)
         q = torch.cat(log_p, dim=-1)  # (m, options of all steps)
         p = q.exp()
@@ -95,14 +96,14 @@ class Controller(nn.Module):
         return torch.cat(chosen, dim=-1).sum(-1), entropy
 
     def trace(self, tokens: Tensor) -> list[Tensor]:
-        """Every step's distribution along given strings (m, D): a list of D tensors (m, options)."""
+        """Returns the distribution at every position of given strings (m, D): a list of D tensors (m, options)."""
         _, log_p = self._walk(len(tokens), lambda positions, log_p: tokens[:, positions])
         return [q.exp() for q in log_p]
 
     def grow(self, space: Space) -> None:
-        """Goes on with a space of the same kinds, such as one with more layers; nothing that was learned is touched.
+        """Replaces the space by one with the same kinds, such as one with more layers. All parameters stay.
 
-        Raises `ValueError` if a kind has other options, or is new, or an anchor is.
+        Raises `ValueError` if a kind is new or has another number of options, or if a cell input is new.
         """
         for d in space.decisions:
             if any(-1 - a >= len(self.inputs) for a in d.anchors):
@@ -113,13 +114,13 @@ class Controller(nn.Module):
         self.space = space
 
     def _walk(self, m: int, choose: Choose) -> tuple[Tensor, list[Tensor]]:
-        """Goes through the string once for m children together; `choose` says what each takes at a position.
+        """Runs the LSTM along the string for m children at once. `choose` returns their tokens at each position.
 
         Returns the tokens (m, D) and a list of D log-probabilities (m, options).
         """
         x = self.start.expand(m, -1)  # (m, units)
         state = [(torch.zeros_like(x), torch.zeros_like(x)) for _ in self.lstm]
-        after: list[Tensor] = []  # the hidden state that has read the decision at a position, (m, units)
+        after: list[Tensor] = []  # per position, the hidden state after the LSTM has read it, (m, units)
         tokens: list[Tensor] = []
         log_ps: list[Tensor] = []
 
@@ -129,7 +130,7 @@ class Controller(nn.Module):
                 state[k] = cell(x, state[k])
                 x = state[k][0]
             h = x
-            after += [h] * (first - len(after))  # the decisions of one anchor point share what read them
+            after += [h] * (first - len(after))  # decisions of one anchor point are read together
 
             h_j = self._anchors(point, after, m)  # (m, anchors, units)
             log_p = self._log_probabilities(d, h, h_j, tokens)  # (m, decisions, options)
@@ -146,12 +147,12 @@ class Controller(nn.Module):
         return torch.stack(tokens, dim=1), log_ps
 
     def _anchors(self, point: list[Decision], after: list[Tensor], m: int) -> Tensor:
-        """The hidden states that an attention reads: of one pointer, or one for each skip bit; (m, anchors, units)."""
+        """Returns the hidden states of the anchors of a pointer, or of all skip bits of a step; (m, anchors, units)."""
         read = [after[a] if a >= 0 else self.inputs[-1 - a].expand(m, -1) for d in point for a in d.anchors]
         return torch.stack(read, dim=1) if read else self.start.new_empty(m, 0, self.units)
 
     def _log_probabilities(self, d: Decision, h: Tensor, h_j: Tensor, tokens: list[Tensor]) -> Tensor:
-        """Of one decision, or of all skip bits at an anchor point, (m, decisions, options)."""
+        """Returns the log-probabilities of one decision or of all skip bits of a step, (m, decisions, options)."""
         if d.anchors:  # section 3.3
             hidden = torch.tanh(self.previous[d.kind](h_j) + self.current[d.kind](h)[:, None])  # (m, anchors, units)
             logits = self.v[d.kind](hidden).squeeze(-1)
@@ -168,7 +169,7 @@ class Controller(nn.Module):
 
 
 def anchor_points(space: Space) -> list[list[Decision]]:
-    """The decisions by the step of the LSTM that makes them: each by itself, all skip bits of a layer together."""
+    """Groups the decisions by the LSTM step that makes them: all skip bits of a layer share a step; others do not."""
     points: list[list[Decision]] = []
     for d in space.decisions:
         if points and _is_skip(d) and _is_skip(points[-1][0]) and points[-1][0].row[:1] == d.row[:1]:
@@ -185,18 +186,19 @@ def _is_skip(d: Decision) -> bool:
 def policy_loss(
     log_prob: Tensor, entropy: Tensor, rewards: Tensor, baseline: float, entropy_weight: float = 0.0
 ) -> Tensor:
-    """The loss whose gradient is REINFORCE's, -(1/m) sum_k [grad log P(a_k) (R_k - b) + weight grad H_k].
+    """Returns the loss () with REINFORCE's gradient, -(1/m) sum_k [grad log P(a_k) (R_k - b) + weight grad H_k].
 
-    All of (m,). Zoph & Le 2017, section 3.2; the entropy as in Pham et al. 2018, section 3.
+    `log_prob`, `entropy` and `rewards` are (m,). Zoph & Le 2017, section 3.2; the entropy as in Pham et al. 2018,
+    section 3.
     """
     return -(log_prob * (rewards - baseline) + entropy_weight * entropy).mean()
 
 
 def skip_divergence(space: Space, log_p: list[Tensor], rho: float) -> Tensor:
-    """The mean over all skip bits of KL(P(skip) || rho), in nats, (m,); 0 for a space without skips.
+    """Returns the mean of KL(P(skip) || rho) over all skip bits, in nats, (m,). It is 0 for a space without skips.
 
-    From every step's log-probabilities, a list of D tensors (m, options). Pham et al. 2018, section 3.2: keeps macro
-    networks from reading everything.
+    `log_p` is a list of D log-probabilities (m, options). As a penalty it limits the number of skips in macro networks
+    (Pham et al. 2018, section 3.2).
     """
     prior = log_p[0].new_tensor([1 - rho, rho]).log()
     skips = [q for d, q in zip(space.decisions, log_p, strict=True) if _is_skip(d)]
@@ -207,5 +209,5 @@ def skip_divergence(space: Space, log_p: list[Tensor], rho: float) -> Tensor:
 
 
 def moving_average(average: float | None, value: float, decay: float) -> float:
-    """An exponential moving average; None is one that has seen nothing yet."""
+    """Returns the updated exponential moving average. `average` is None before the first value."""
     return value if average is None else decay * average + (1 - decay) * value

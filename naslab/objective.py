@@ -1,4 +1,4 @@
-"""What a search with shared weights knows of a task. `training` has it for images and for text."""
+"""The task interface that ENAS and DARTS need. `training` implements it for images and for text."""
 
 from typing import Any, Protocol
 
@@ -8,17 +8,17 @@ from naslab.spaces import Weights
 
 
 class Objective(Protocol):
-    """`training.ImageObjective` and `training.TextObjective` are two; a task of your own is a third."""
+    """Implemented by `training.ImageObjective` and `training.TextObjective`. Write a third class for your own task."""
 
     @property
     def batches(self) -> int:
-        """How many batches make a pass over the training data."""
+        """Number of batches per epoch."""
 
     def batch(self, split: str, index: int) -> Any:
-        """Batch `index` of "train" or "valid", a pure function of its arguments."""
+        """Returns batch `index` of "train" or "valid". The same arguments return the same batch."""
 
     def loss(self, model: nn.Module, weights: Weights, batch: Any, state: Any = None) -> tuple[Tensor, Any]:
-        """The loss () and the hidden state to go on from, detached."""
+        """Returns the loss () and the hidden state after the batch, detached."""
 
     def reward(self, model: nn.Module, weights: Weights, batch: Any) -> float:
-        """What an architecture is worth on a minibatch."""
+        """Returns the reward of an architecture on a minibatch. Higher is better."""

@@ -1,12 +1,12 @@
-"""Mixed cells evaluated state by state: the same results as `mixed`'s cells, faster where every op runs.
+"""Computes mixed cells state by state: the same results as the cells in `mixed`, but faster when every op runs.
 
-All edges that leave a state read the same map, each with its own weights. So they share one ReLU and one result of
-every pool, and all their separable convolutions are one convolution of many groups. The mixing weight of a convolution
-is the scale of its last batch norm, whose backward pass then yields the gradient of alpha. Pools and identities are
-mixed by one matrix product for all edges. "none" is left out. Any other op, such as one of your own, runs edge by edge.
+All edges that leave a state read the same map, each with its own weights. They share one ReLU and one result per pool.
+All their separable convolutions become one convolution with many groups. The mixing weight of a convolution is the
+scale of its last batch norm, whose backward pass computes the gradient of alpha. One matrix product mixes pools and
+identities for all edges. The op "none" is skipped. Any other op, such as one of your own, runs edge by edge.
 
-Three things that PyTorch computes slowly on CPUs are rewritten: the gradients of dilated and of wide filters, average
-pools, and grouped 1x1 convolutions of fewer than 8 channels. Gradients stay in channels-last memory.
+PyTorch computes three operations slowly on CPUs. This module replaces them: the gradients of dilated and of wide
+filters, average pools, and grouped 1x1 convolutions of fewer than 8 channels. Gradients stay in channels-last memory.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ from naslab.spaces import NONE, CellSpace
 
 
 class Depthwise(torch.autograd.Function):
-    """A convolution within each channel, padded: x (B, C, H, W), w (C, 1, k, k) -> (B, C, H', W'), ceil(H / stride).
+    """A padded depthwise convolution: x (B, C, H, W), w (C, 1, k, k) -> (B, C, H', W'), where H' = ceil(H / stride).
 
     k is odd, and stride or dilation is 1.
     """
@@ -56,18 +56,18 @@ class Depthwise(torch.autograd.Function):
 
 
 def depthwise(x: Tensor, w: Tensor, stride: int, dilation: int) -> Tensor:
-    """`Depthwise`; where no gradient of an undilated filter is asked for, PyTorch's own is as fast."""
+    """Calls `Depthwise`, or PyTorch's convolution where it is as fast: no dilation and no gradient of the filter."""
     if w.requires_grad or dilation > 1:
         return Depthwise.apply(x, w, stride, dilation)
     return F.conv2d(x, w, None, stride, w.shape[-1] // 2, groups=len(w))
 
 
 convolution_backward = torch.ops.aten.convolution_backward
-MAP, FILTER = [True, False, False], [False, True, False]  # which gradient it computes
+MAP, FILTER = [True, False, False], [False, True, False]  # which gradient `convolution_backward` computes
 
 
 def filter_gradient(g: Tensor, x: Tensor, k: int, stride: int) -> Tensor:
-    """The gradient (C, 1, k, k) of a depthwise filter, put together from parts of at most 3 columns, which are fast."""
+    """Returns the gradient (C, 1, k, k) of a depthwise filter. Computes at most 3 columns at a time, which is fast."""
     c, half = x.shape[1], k // 2
 
     def part(x: Tensor, columns: int, *padding: int) -> Tensor:
@@ -77,16 +77,16 @@ def filter_gradient(g: Tensor, x: Tensor, k: int, stride: int) -> Tensor:
 
     if k <= 3:
         return part(x, k, half, half)
-    width = (g.shape[-1] - 1) * stride  # of what one column reads
+    width = (g.shape[-1] - 1) * stride  # of the pixels that one column of the filter reads
     right = max(width + k - half - x.shape[-1], 0)
-    rows = half if x.shape[-2] < k else 0  # of a map that is smaller than the filter, padding in the kernel is slow
+    rows = half if x.shape[-2] < k else 0  # PyTorch's own padding is slow if the map is smaller than the filter
     x = F.pad(x, (half, right, rows, rows))
     starts = range(0, k, 3)
     return torch.cat([part(x[..., i : width + min(i + 3, k)], min(3, k - i), half - rows, 0) for i in starts], dim=-1)
 
 
 def phases(x: Tensor, n: int) -> Tensor:
-    """(B, C, H, W) -> (n * n * B, C, ceil(H / n), ceil(W / n)): the images made of every n-th pixel, zero-padded."""
+    """Splits maps, zero-padded, into maps of every n-th pixel: -> (n * n * B, C, ceil(H / n), ceil(W / n))."""
     x = F.pad(x, (0, -x.shape[-1] % n, 0, -x.shape[-2] % n))
     b, c, h, w = x.shape
     x = x.permute(0, 2, 3, 1).reshape(b, h // n, n, w // n, n, c)
@@ -97,18 +97,21 @@ def normalised(x: Tensor, scale: Tensor | None = None) -> Tensor:
     return F.batch_norm(x, None, None, scale, training=True)
 
 
-# How the edges that leave a state compute one of their ops
+# One op on all edges that leave a state: how it is computed
 Plan = Literal[
-    "nothing",  # "none" is left out
-    "once",  # pools and identities, without parameters: all edges send the same map
-    "together",  # `DepthwiseBN`, once or several times: one convolution of many groups
-    "alone",  # any other: each edge runs its own module
+    "nothing",  # the op "none": it is skipped
+    "once",  # an op without parameters (pool, identity): it runs once, and all edges use its output
+    "together",  # a `DepthwiseBN` or a sequence of them: one convolution with many groups runs all edges
+    "alone",  # any other op: each edge runs its own module
 ]
 KNOWN = (nn.Sequential, nn.Identity, nn.ReLU, nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d, nn.AvgPool2d, DepthwiseBN, Zero)
 
 
 def settings(module: nn.Module) -> Any:
-    """What a module of a known type computes, but for the values of its weights; equal to nothing if it is unknown."""
+    """Describes a module without the values of its weights. Modules with equal settings compute the same function.
+
+    Returns a new object, equal to no other, if the type of the module is not in `KNOWN`.
+    """
     if type(module) not in KNOWN:
         return object()
     numbers = {name: value for name, value in vars(module).items() if not name.startswith("_")}
@@ -118,7 +121,7 @@ def settings(module: nn.Module) -> Any:
 
 
 def planned(name: str, modules: Sequence[nn.Module]) -> Plan:
-    """The plan for the op `name`, of which each edge has a module."""
+    """Returns the plan for the op `name`. `modules` has the op's module on each edge."""
     first = modules[0]
     if any(settings(module) != settings(first) for module in modules):
         return "alone"
@@ -134,25 +137,25 @@ def stages(op: nn.Module) -> list[Any]:
 
 
 def is_separable(stage: Any) -> bool:
-    """Whether it is a `DepthwiseBN` without affine, as its class builds it, that `together` can compute."""
+    """Returns whether `together` can compute the stage: an unmodified `DepthwiseBN` without affine parameters."""
     if type(stage) is not DepthwiseBN or not isinstance(conv := stage[1], nn.Conv2d):
         return False
     kernel, stride, dilation = conv.kernel_size[0], conv.stride[0], conv.dilation[0]
-    with runs.seeded(0):  # its weights must not be drawn from the network's random numbers
+    with runs.seeded(0):  # do not draw these weights from the network's random numbers
         plain = DepthwiseBN(conv.in_channels, kernel, stride, dilation, affine=False)
     fits = kernel % 2 == 1 and (stride == 1 or (stride == 2 and (dilation == 1 or dilation % 2 == 0)))
     return fits and settings(stage) == settings(plain)
 
 
 class BatchedCell(MixedCell):
-    """A `MixedCell` that takes its table (edges, ops) instead of rows; every state leaves that may.
+    """A `MixedCell` whose `forward` takes the table (edges, ops) instead of rows. `output` is "all" or "last".
 
-    What its edges compute together is planned when it is built: weights may change later, modules may not.
+    The plans are made when the cell is built. Weights may change later; modules must not.
     """
 
     def __init__(self, space: CellSpace, *rest: Any) -> None:
         super().__init__(space, *rest)
-        self.plans: list[list[Plan]] = []  # for each state that edges leave, for each op
+        self.plans: list[list[Plan]] = []  # per source state, per op
         for state in range(space.inputs + space.nodes - 1):
             leaving: list[Any] = [edge for (s, _), edge in zip(space.edges, self.edges, strict=True) if s == state]
             self.plans.append([planned(name, [edge.ops[name] for edge in leaving]) for name in space.ops])
@@ -161,7 +164,7 @@ class BatchedCell(MixedCell):
         space = self.space
         states = [module(parts) for module, parts in zip(self.preprocess, inputs, strict=True)]
         end = space.inputs + space.nodes
-        coming: dict[int, Tensor] = {}  # the sum of what has reached a node so far
+        coming: dict[int, Tensor] = {}  # per node, the sum of the edges computed so far
         for source, plans in enumerate(self.plans):
             if source >= space.inputs:
                 states.append(coming[source])
@@ -176,23 +179,23 @@ class BatchedCell(MixedCell):
 
 
 def leave(x: Tensor, edges: Sequence[Any], weights: Tensor, plans: Sequence[Plan]) -> list[Tensor]:
-    """What a state x (B, C, H, W) sends along each of its edges, (B, C, H', W'). `weights` are (ops, edges)."""
+    """Returns the output (B, C, H', W') of each edge that leaves the state x (B, C, H, W). `weights`: (ops, edges)."""
     n, c = len(edges), x.shape[1]
     scales = weights.repeat_interleave(c, dim=1).unbind()  # each (edges * C,)
     relu = F.relu(x)
 
     @cache
     def read(halved: bool) -> Tensor:
-        """What the first convolution of every edge reads, (B, edges * C, H, W)."""
+        """Returns the input of the first convolutions of all edges, (B, edges * C, H, W)."""
         return torch.cat([every_second(relu, 0) if halved else relu] * n, dim=1)
 
     def together(modules: list[nn.Module], scale: Tensor) -> Tensor:
-        """The separable convolutions of all edges, each a `DepthwiseBN` once or several times."""
+        """Computes one separable convolution on all edges. Each is a `DepthwiseBN` or a sequence of them."""
         *_, last = every_stage = [*zip(*map(stages, modules), strict=True)]
         y = None
         for of_edges in every_stage:
             stride, dilation = of_edges[0][1].stride[0], of_edges[0][1].dilation[0]
-            if halved := stride == 2 and dilation > 1:  # it reads no other pixels than every second
+            if halved := stride == 2 and dilation > 1:  # it reads only every second pixel
                 stride, dilation = 1, dilation // 2
             y = read(halved) if y is None else every_second(y.relu_(), 0) if halved else y.relu_()
             y = depthwise(y, torch.cat([stage[1].weight for stage in of_edges]), stride, dilation)
@@ -201,14 +204,14 @@ def leave(x: Tensor, edges: Sequence[Any], weights: Tensor, plans: Sequence[Plan
         assert y is not None
         return y
 
-    sent = None  # by all convolutions together
+    sent = None  # sum of the outputs with the plan "together"
     once: list[tuple[int, Tensor]] = []
-    parts: list[list[Tensor]] = [[] for _ in edges]  # to be added up
+    parts: list[list[Tensor]] = [[] for _ in edges]  # terms of the sum on each edge
     for k, (name, plan) in enumerate(zip(edges[0].names, plans, strict=True)):
         modules = [edge.ops[name] for edge in edges]
         if plan == "together":
             y = together(modules, scales[k])
-            sent = y if sent is None else sent.add_(y)  # no gradient needs what was there
+            sent = y if sent is None else sent.add_(y)  # in place: no gradient needs the old value
         elif plan == "once":
             once.append((k, pooled(modules[0], x)))
         elif plan == "alone":
@@ -226,7 +229,7 @@ def leave(x: Tensor, edges: Sequence[Any], weights: Tensor, plans: Sequence[Plan
 
 
 def pooled(op: nn.Module, x: Tensor) -> Tensor:
-    """A pool, an identity or several such modules in turn. Average pools are convolutions, which are faster."""
+    """Computes a pool, an identity or a sequence of them. Average pools run as convolutions, which are faster."""
     for module in stages(op):
         counts = isinstance(module, nn.AvgPool2d) and not (module.count_include_pad or module.ceil_mode)
         x = averaged(x, module) if counts and module.divisor_override is None else module(x)
@@ -234,7 +237,7 @@ def pooled(op: nn.Module, x: Tensor) -> Tensor:
 
 
 def averaged(x: Tensor, pool: nn.AvgPool2d) -> Tensor:
-    """An average pool that leaves the border out of its count, as a convolution."""
+    """Computes an average pool that does not count the padding, as a convolution."""
     kernel = (pool.kernel_size,) * 2 if isinstance(pool.kernel_size, int) else pool.kernel_size
     ones = x.new_ones(x.shape[1], 1, *kernel)
     inside = F.conv2d(torch.ones_like(x[:1, :1]), ones[:1], None, pool.stride, pool.padding)  # pixels of the map
@@ -242,7 +245,7 @@ def averaged(x: Tensor, pool: nn.AvgPool2d) -> Tensor:
 
 
 def pointwise(x: Tensor, w: Tensor, n: int) -> Tensor:
-    """n 1x1 convolutions side by side, x (B, n * C, H, W), w (n * C, C, 1, 1). Below 8 channels, pairs are joined."""
+    """Computes n 1x1 convolutions as n groups: x (B, n * C, H, W), w (n * C, C, 1, 1). Merges small groups: faster."""
     c = w.shape[1]
     together = 1 if c >= 8 else 2 if n % 2 == 0 else n
     if together > 1:
@@ -255,9 +258,9 @@ ELEMENTWISE = (identity, torch.tanh, torch.relu, torch.sigmoid, torch.sin)
 
 
 class BatchedRecurrentCell(MixedRecurrentCell):
-    """A `MixedRecurrentCell` of one matrix for each node that takes `by_node(space, table)` instead of rows.
+    """A `MixedRecurrentCell` with one matrix per node. Its `forward` takes `by_node(space, table)` instead of rows.
 
-    All sources and functions of a node are one operation; every node leaves.
+    One operation computes all sources and functions of a node. All nodes leave the cell.
     """
 
     def forward(  # type: ignore[override]
@@ -274,7 +277,7 @@ class BatchedRecurrentCell(MixedRecurrentCell):
         functions = [ACTIVATIONS[op] for op in self.space.ops if op != NONE]
 
         def each(f: Callable[[Tensor], Tensor], candidates: Tensor) -> Tensor:
-            """f of every candidate (B, units). Only what is known to work elementwise takes them all at once."""
+            """Applies f to every candidate (B, units): in one call if f is known to be elementwise, else one by one."""
             return f(candidates) if f in ELEMENTWISE else torch.stack([*map(f, candidates)])
 
         for node, (weights, kept) in enumerate(nodes, start=1):
@@ -288,7 +291,7 @@ class BatchedRecurrentCell(MixedRecurrentCell):
 
 
 def by_node(space: CellSpace, table: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """For each node the weights of its edges' functions (node, 1, functions), and what each edge keeps (node, 1, 1)."""
+    """Returns per node the weights of the functions on its edges, (node, 1, functions), and their sums (node, 1, 1)."""
     weights = table[:, None, [k for k, op in enumerate(space.ops) if op != NONE]]  # (edges, 1, functions)
     kept = weights.sum(-1, keepdim=True)
     nodes = range(1, 1 + space.nodes)

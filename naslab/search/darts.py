@@ -1,7 +1,8 @@
-"""DARTS: mixing weights are relaxed, and learned by the gradient of the validation loss (Liu et al. 2019).
+"""DARTS: relaxes the mixing weights and learns them by the gradient of the validation loss (Liu et al. 2019).
 
 The bilevel problem (eq. 3, 4): minimise L_valid(w*(alpha), alpha) over alpha, where w*(alpha) minimises
-L_train(w, alpha). Algorithm 1 takes a step of alpha, for which one step of w stands in for w*, then a step of w.
+L_train(w, alpha). Algorithm 1 alternates a step of alpha and a step of w. The step of alpha approximates w* by one
+step of w.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,24 +20,24 @@ from naslab.spaces import Space, Weights
 from naslab.states import check_hidden, check_tensors, restore, snapshot
 from naslab.steps import Live, Step, begin, finite, keep, live_state, squares
 
-Loss = Callable[[Weights, Any], Tensor]  # alpha and a batch -> (), at the present w
+Loss = Callable[[Weights, Any], Tensor]  # alpha and a batch -> (), at the current w
 LossAt = Callable[[Sequence[Tensor], Weights, Any], Tensor]  # w, alpha and a batch -> ()
 
 
 @dataclass(frozen=True)
 class Config:
-    """The settings of sections 3.1 and A.1 for CIFAR-10; `PTB` has those for Penn Treebank."""
+    """Settings of the search. The defaults are for CIFAR-10 (sections 3.1 and A.1); `PTB` is for Penn Treebank."""
 
     epochs: int = 50
-    xi: float | None = None  # of the virtual step; None: w's learning rate (section 2.3); 0: first order
+    xi: float | None = None  # length of the virtual step; None: w's learning rate (section 2.3); 0: first order
     radius: float = 0.01  # epsilon times the norm of the gradient (section 2.3, footnote)
     momentum_ahead: bool = False  # the virtual step has momentum and decay, as in the authors' convolutional code
-    lr: float = 0.025  # of w; falls to `lr_min` along a cosine
+    lr: float = 0.025  # learning rate of w; falls to `lr_min` along a cosine
     lr_min: float = 0.0  # 0.001 in the authors' code
     momentum: float = 0.9
     weight_decay: float = 3e-4
-    clip: float = 5.0  # of the norm of w's gradient
-    alpha_lr: float = 3e-4  # of Adam
+    clip: float = 5.0  # largest norm of w's gradient
+    alpha_lr: float = 3e-4  # learning rate of Adam
     alpha_betas: tuple[float, float] = (0.5, 0.999)
     alpha_weight_decay: float = 1e-3
 
@@ -60,7 +61,7 @@ PTB = Config(lr=20.0, lr_min=20.0, momentum=0.0, weight_decay=5e-7, clip=0.25, a
 
 
 def start(space: Space, **like: Any) -> Weights:
-    """Zeros for every table, to be trained: all choices weigh the same. `like` passes on dtype and device."""
+    """Returns alpha: trainable zeros for every table, so all options have equal weights. `like`: dtype and device."""
     return {table: torch.zeros(shape, **like).requires_grad_() for table, shape in space.tables.items()}
 
 
@@ -78,10 +79,11 @@ def alpha_gradient(
     radius: float = 0.01,
     push: list[Tensor] | None = None,
 ) -> Weights:
-    """The gradient in alpha of L_valid(w - xi dL_train/dw, alpha), by finite differences (section 2.3, eq. 5 to 8).
+    """d/d alpha of L_valid(w - xi dL_train/dw, alpha), by finite differences (section 2.3, eq. 5 to 8).
 
-    `loss(alpha, batch)` is computed at the values of `w`. They are moved, and put back whatever happens. `push` is what
-    the virtual step adds to the gradient of w: momentum and decay in the authors' convolutional code.
+    `loss(alpha, batch)` reads the current values of `w`. The function changes them in place and always restores them,
+    also after an exception. The virtual step adds `push` to the gradient of w: in the authors' convolutional code it is
+    the sum of momentum and weight decay.
     """
     tables = [*alpha.values()]
     if xi == 0:  # first order
@@ -96,7 +98,7 @@ def alpha_gradient(
         both = gradient(loss(alpha, valid), [*w, *tables])
         g_w, g_alpha = both[: len(w)], both[len(w) :]
         norm = torch.stack(torch._foreach_norm(g_w)).norm().item()
-        eps = radius / norm if norm else radius  # without a gradient w+ = w-, whatever epsilon
+        eps = radius / norm if norm else radius  # if the gradient is 0, w+ = w- for every epsilon
         sides = []
         for sign in (1, -1):
             with torch.no_grad():
@@ -119,9 +121,10 @@ def exact_alpha_gradient(
     xi: float,
     push: Sequence[Tensor] | None = None,
 ) -> Weights:
-    """What `alpha_gradient` approximates (eq. 6), by autograd through the virtual step.
+    """The gradient that `alpha_gradient` approximates (eq. 6), by autograd through the virtual step.
 
-    `loss(w, alpha, batch)` is a function of all three, such as `torch.func.functional_call` makes of a network.
+    `loss(w, alpha, batch)` must compute the network with the weights w that it gets, for example with
+    `torch.func.functional_call`.
     """
     step = torch.autograd.grad(loss(w, alpha, train), w, create_graph=True)
     pushed = step if push is None else [g + p for g, p in zip(step, push, strict=True)]
@@ -131,7 +134,7 @@ def exact_alpha_gradient(
 
 @contextmanager
 def frozen(w: Sequence[Tensor]) -> Iterator[None]:
-    """Inside, no gradient of `w` is computed, and nothing is kept for it."""
+    """Inside this context autograd computes no gradient of `w` and stores no activations for it."""
     before = [p.requires_grad for p in w]
     try:
         for p in w:
@@ -143,12 +146,12 @@ def frozen(w: Sequence[Tensor]) -> Iterator[None]:
 
 
 def gradient(loss: Tensor, of: Sequence[Tensor]) -> list[Tensor]:
-    """The gradient in `of`, and in nothing else."""
+    """Returns the gradients of the loss in the tensors `of`, and computes no others."""
     return [*torch.autograd.grad(loss, of, materialize_grads=True)]
 
 
 def momentum_and_decay(optim: torch.optim.SGD) -> list[Tensor]:
-    """What SGD will add to each gradient: the authors' `push`."""
+    """Returns what SGD will add to each gradient, weight decay and momentum: `push` in the authors' code."""
     (group,) = optim.param_groups
     push = [group["weight_decay"] * p.detach() for p in group["params"]]
     for k, p in enumerate(group["params"]):
@@ -166,11 +169,11 @@ def search(
     generator: torch.Generator,
     after: Step | None = None,
 ) -> Iterator[Step]:
-    """Trains `model`, a supergraph, and `alpha` in place; a Step is a step of each (algorithm 1).
+    """Trains `model`, a supergraph, and `alpha` in place. Each Step takes one step of alpha and one of w (algorithm 1).
 
-    The child of a Step is what alpha, rounded, keeps. `info["valid_loss"]` is the validation loss at w and alpha
-    before the step, in both orders; the reward is its negative. The state is `Live`. Dropout is seeded by the seed of
-    `generator` and the step's index; nothing else is random. Raises `FloatingPointError` if the search diverges.
+    The child of a Step is the architecture that alpha discretises to. `info["valid_loss"]` is the validation loss at w
+    and alpha before the step, in both orders; the reward is its negative. The state is `Live`. The seed of `generator`
+    and the step's index seed dropout; nothing else is random. Raises `FloatingPointError` if the search diverges.
     """
     w: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
     w_optim = torch.optim.SGD(w, config.lr, config.momentum, weight_decay=config.weight_decay)
@@ -194,13 +197,13 @@ def search(
     for index in range(first, steps):
         live.expire()
         if index % objective.batches == 0:
-            hidden = {"train": None, "valid": None}  # the texts begin anew
+            hidden = {"train": None, "valid": None}  # a new epoch: the texts restart
         batches = {split: objective.batch(split, index) for split in hidden}
         losses: dict[str, list[float]] = {"train": [], "valid": []}
         carried: dict[str, Any] = {}
 
         def loss(alpha: Weights, split: str) -> Tensor:
-            # the same dropout in all losses of a step: they are subtracted
+            # all losses of a step use the same dropout masks, because eq. 8 takes their difference
             with runs.seeded(generator.initial_seed(), index):  # noqa: B023
                 found, carried[split] = objective.loss(model, relax(alpha), batches[split], hidden[split])  # noqa: B023
             value = found.item()
@@ -211,7 +214,7 @@ def search(
         model.train()
         w_optim.param_groups[0]["lr"] = lr = cosine(index / steps, config.lr, config.lr_min)
         xi = lr if config.xi is None else config.xi
-        if xi:  # else `alpha_gradient` computes it, at w
+        if xi:  # in first order `alpha_gradient` computes it at w
             with torch.no_grad():
                 loss(alpha, "valid")
         push = momentum_and_decay(w_optim) if config.momentum_ahead and xi else None
@@ -231,7 +234,7 @@ def search(
         w_optim.step()
         hidden = carried
 
-        kept = keep("darts", space, generator)  # now: others may draw from the generator
+        kept = keep("darts", space, generator)  # keep it now: other code may draw from the generator
 
         def state_now(kept: dict[str, Any] = kept, hidden: dict[str, Any] = hidden) -> dict[str, Any]:
             learned = {name: learner.state_dict() for name, learner in learners.items()}

@@ -1,4 +1,4 @@
-"""What spaces have in common, written once, as functions of a space. Each class binds them as methods."""
+"""Functions of a space that several spaces share. Each class binds them as its methods."""
 
 import math
 import operator
@@ -10,14 +10,13 @@ from torch import Tensor
 
 from naslab.spaces.protocol import Space, Tokens, Weights, allowed
 
-ROUNDING = 0.01  # by how much a sum of weights may be wrong, relatively: in bfloat16 it is up to about 0.004
+ROUNDING = 0.01  # tolerance of a sum of weights, relative: the error in bfloat16 is up to about 0.004
 
 
-# What the spaces have in common is written once, as functions of a space, and bound as methods in each class.
 def check(space: Space, tokens: Iterable[int]) -> Tokens:
-    """The tokens as a tuple of ints. Raises `ValueError` with the decision's name, what it got and what it allows.
+    """Returns the tokens as a tuple of ints. Raises `ValueError` with the decision's name, the token and the range.
 
-    What counts as an int, such as NumPy's, becomes one.
+    Other integer types, such as NumPy's, are converted to int.
     """
     try:
         items = None if isinstance(tokens, set | frozenset | dict) else tuple(tokens)
@@ -52,7 +51,7 @@ def short(values: Sequence[int]) -> str:
 
 
 def sample(space: Space, generator: torch.Generator) -> Tokens:
-    """A uniformly random valid string. The generator lives on the CPU."""
+    """Returns a uniformly random valid string. `generator` must be on the CPU."""
     if not isinstance(generator, torch.Generator) or generator.device.type != "cpu":
         raise ValueError(f"generator: got {generator!r}, expected a torch.Generator on the CPU")
     tokens: Tokens = ()
@@ -63,12 +62,12 @@ def sample(space: Space, generator: torch.Generator) -> Tokens:
 
 
 def strings(space: Space) -> int:
-    """How many valid strings there are: what a controller can write."""
+    """Number of valid strings: the strings that a controller can write."""
     return math.prod(len(d.options) - len(d.differs_from) for d in space.decisions)
 
 
 def one_hot(space: Space, tokens: Iterable[int], **like) -> Weights:
-    """The corner that the tokens name: 1 at every chosen option, 0 elsewhere. `like` passes on dtype and device."""
+    """Returns the corner that the tokens name: 1 at every chosen option, 0 elsewhere. `like` sets dtype and device."""
     weights = {table: torch.zeros(shape) for table, shape in space.tables.items()}
     for decision, token in zip(space.decisions, space.check(tokens), strict=True):
         weights[decision.kind][(*decision.row, token)] = 1.0
@@ -76,7 +75,7 @@ def one_hot(space: Space, tokens: Iterable[int], **like) -> Weights:
 
 
 def converted(weights: Weights, like: dict) -> Weights:
-    """The tables with the dtype, of floats, and the device that `like` names."""
+    """Converts the tables to the dtype and device in `like`. Raises `ValueError` if the dtype is not a float type."""
     try:
         found = {table: w.to(**like) for table, w in weights.items()}
     except (TypeError, RuntimeError):
@@ -87,7 +86,7 @@ def converted(weights: Weights, like: dict) -> Weights:
 
 
 def discretise(space: Space, weights: Weights) -> Tokens:
-    """The nearest corner: the largest weight of every row; the first of equals."""
+    """Returns the nearest corner: the option with the largest weight in every row, the first one in a tie."""
     point = check_weights(space, weights)
     for d in space.decisions:
         check_sum(d.kind, point[d.kind][d.row], 1, d.name)
@@ -95,7 +94,7 @@ def discretise(space: Space, weights: Weights) -> Tokens:
 
 
 def check_tables(space: Space, weights: Weights) -> None:
-    """Raises `ValueError` for anything but the space's tables of floats."""
+    """Raises `ValueError` unless `weights` has exactly the space's tables, as dense tensors of floats."""
     if not isinstance(weights, dict) or weights.keys() != space.tables.keys():
         names = list(weights) if isinstance(weights, dict) else type(weights).__name__
         raise ValueError(f"weights: got {names}, expected a dict of the tables {list(space.tables)}")
@@ -109,9 +108,10 @@ def check_tables(space: Space, weights: Weights) -> None:
 
 
 def check_weights(space: Space, weights: Weights, largest: int = 1) -> Weights:
-    """The tables in float64 on the CPU, if they are finite, not negative, and no row adds up to more than `largest`.
+    """Returns the tables in float64 on the CPU.
 
-    So are the softmax of any alpha, every corner, and all between them; alpha itself is not.
+    Raises `ValueError` if an entry is negative or not finite, or if a row adds up to more than `largest`. The softmax
+    of any alpha, every corner and all points between them pass. Alpha itself does not.
     """
     check_tables(space, weights)
     point: Weights = {}
@@ -127,7 +127,7 @@ def check_weights(space: Space, weights: Weights, largest: int = 1) -> Weights:
 
 
 def check_sum(table: str, rows: Tensor, least: int, name: str) -> None:
-    """The weights that one decision, or one node, chooses from leave it a choice."""
+    """Raises `ValueError` if the weights that a decision or a node chooses from add up to less than `least`."""
     if rows.sum() < least * (1 - ROUNDING):
         got = f"weights for {name} that add up to {rows.sum():.4g}"
         raise ValueError(f"weights: {table} has {got}, expected at least {least}; take alpha.softmax(-1) first")
@@ -142,7 +142,7 @@ def is_size(option: object) -> bool:
 
 
 def check_options(name: str, options: object, fits: Callable[[object], bool] = is_name) -> None:
-    """A tuple of one or more different strings, or sizes."""
+    """Raises `ValueError` unless `options` is a tuple of one or more different strings (or sizes)."""
     if not isinstance(options, tuple) or not all(map(fits, options)) or not 0 < len(set(options)) == len(options):
         what = "strings" if fits is is_name else "ints of at least 1"
         raise ValueError(f"{name}: got {options!r}, expected a tuple of one or more different {what}")

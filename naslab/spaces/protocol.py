@@ -1,4 +1,4 @@
-"""What every algorithm knows of a space: decisions, tokens, weights, and the protocol."""
+"""The interface between spaces and algorithms: decisions, tokens, weights, and the protocol `Space`."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,18 +9,19 @@ from torch import Tensor
 
 Tokens = tuple[int, ...]
 Weights = dict[str, Tensor]
-NONE = "none"  # the op that is no connection (DARTS calls it zero)
+NONE = "none"  # the op that stands for "no connection" (DARTS calls it zero)
 
 
 @dataclass(frozen=True)
 class Decision:
-    """One position of the string: a choice among `options`; a token is an index into them.
+    """One position of the string: a choice among `options`. The token at this position is an index into `options`.
 
-    `kind` names what is being chosen: a controller shares one embedding and one softmax head among all decisions of
-    a kind. `anchors` are the positions of earlier decisions whose hidden states an attention reads: one per
-    option for a pointer, one for a skip bit; -1 - k stands for the k-th input of a cell, which no decision made.
-    `differs_from` are earlier positions whose tokens this one must not repeat. `row` is the place in the
-    weight table named `kind` (unused by `CellSpace`, whose tables join inputs and ops).
+    `kind`: what is chosen, such as an op. A controller has one embedding and one softmax head for each kind.
+    `row`: the row of this decision in the weight table named `kind`. `CellSpace` does not use it: its tables combine
+    inputs and ops.
+    `anchors`: positions of the earlier decisions whose hidden states the attention reads. A pointer has one anchor per
+    option, a skip bit has one. The anchor -1 - k stands for input k of a cell, which is not the result of a decision.
+    `differs_from`: earlier positions. The token at this position must differ from the tokens there.
     """
 
     name: str
@@ -32,7 +33,7 @@ class Decision:
 
 
 class Space(Protocol):
-    """What every algorithm knows of a space. All methods raise `ValueError` for what is not the space's."""
+    """The methods of a space that algorithms use. All raise `ValueError` for arguments that do not fit the space."""
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
@@ -40,34 +41,37 @@ class Space(Protocol):
 
     @property
     def tables(self) -> dict[str, tuple[int, ...]]:
-        """The shapes of the weight tables: name -> shape, whose last axis is a choice."""
+        """The shapes of the weight tables: name -> shape. The last axis of a table has one entry per option."""
 
     @property
     def size(self) -> int:
-        """How many architectures there are."""
+        """Number of architectures."""
 
     @property
     def strings(self) -> int:
-        """How many valid strings there are: what a controller can write."""
+        """Number of valid strings. Several strings may describe the same architecture."""
 
     def check(self, tokens: Iterable[int]) -> Tokens:
-        """The tokens as a tuple of ints, if they are a string of the space."""
+        """Returns the tokens as a tuple of ints. Raises `ValueError` if they are not a valid string."""
 
     def canonical(self, tokens: Iterable[int]) -> Tokens:
-        """The one string that stands for all strings of the same architecture."""
+        """Returns the canonical string of the architecture: the same for all strings that describe it."""
 
     def sample(self, generator: torch.Generator) -> Tokens:
-        """A uniformly random string."""
+        """Returns a uniformly random string."""
 
     def one_hot(self, tokens: Iterable[int], **like) -> Weights:
-        """The corner that the tokens name, as tables; `like` passes on dtype and device."""
+        """Returns the tables of the architecture, a corner of the polytope. `like` sets dtype and device."""
 
     def discretise(self, weights: Weights) -> Tokens:
-        """The corner nearest to the weights, canonical. Weights are not alpha: `ValueError` without the softmax."""
+        """Returns the corner nearest to the weights, as a canonical string.
+
+        Raises `ValueError` for alpha: take the softmax first.
+        """
 
 
 def allowed(decision: Decision, tokens: Sequence[int]) -> Sequence[int]:
-    """The tokens that `decision` may take after the earlier `tokens`, in order."""
+    """Returns the tokens that are valid for `decision` after the earlier `tokens`, in increasing order."""
     if not isinstance(decision, Decision):
         raise ValueError(f"decision: got {decision!r}, expected a Decision")
     every = range(len(decision.options))
@@ -81,7 +85,7 @@ def allowed(decision: Decision, tokens: Sequence[int]) -> Sequence[int]:
 
 
 def all_strings(space: Space) -> Iterator[Tokens]:
-    """Every valid string of a space, in lexicographic order. For small spaces: there are `space.strings` of them."""
+    """Yields all `space.strings` valid strings in lexicographic order. For small spaces only."""
     decisions = getattr(space, "decisions", None)
     if not isinstance(decisions, tuple):
         raise ValueError(f"space: got {space!r}, expected a space")

@@ -1,4 +1,4 @@
-"""What an architecture is worth: train a child from scratch and measure it, or measure it with shared weights."""
+"""Evaluates architectures: trains a child from scratch and measures it, or measures it with shared weights."""
 
 from naslab.training.children import TrainChild, TrainTextChild, finite
 from naslab.training.images import DARTS, ENAS_MACRO, ENAS_MICRO, Recipe, accuracy, calibrate, train, train_step

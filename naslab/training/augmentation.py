@@ -1,4 +1,4 @@
-"""What is done to training images: moves, mirror images, squares cut out."""
+"""Augments training images: random shifts, horizontal flips and cutout."""
 
 import numpy as np
 import torch
@@ -9,13 +9,16 @@ from naslab import checks
 
 
 def check_augmentation(shift: int, flip: bool, cutout: int = 0) -> None:
-    """Raises `ValueError` out of range."""
+    """Raises `ValueError` if a value is out of range."""
     checks.whole(0, shift=shift, cutout=cutout)
     checks.flag(flip=flip)
 
 
 def augmented(x: Tensor, seed: int, index: int, shift: int = 0, flip: bool = False, cutout: int = 0) -> Tensor:
-    """Images (B, C, H, W) as they are trained on in batch `index`: a pure function of (seed, index) on any device."""
+    """Returns batch `index` of images x (B, C, H, W), augmented for training.
+
+    The same (seed, index) draws the same augmentation on every device.
+    """
     check_augmentation(shift, flip, cutout)
     if not (shift or flip or cutout):
         return x
@@ -26,10 +29,11 @@ def augmented(x: Tensor, seed: int, index: int, shift: int = 0, flip: bool = Fal
 
 
 def moved(x: Tensor, shift: int, flip: bool, generator: torch.Generator) -> Tensor:
-    """Each image (C, H, W) of x moved by up to `shift` pixels each way, zeros coming in, and mirrored by chance.
+    """Shifts each image of x (B, C, H, W) by up to `shift` pixels in each direction, and fills with zeros.
 
-    What the literature calls the standard augmentation of CIFAR-10: a crop of the image with zeros around it. Zero is
-    the mean of these images; where pixels are normalised later, as in the DARTS authors' code, it is black.
+    With `flip`, mirrors each image with probability 1/2. This is the standard augmentation of CIFAR-10: a random crop
+    of the zero-padded image. Our images have mean 0, so the padding has the mean's value. The DARTS authors' code pads
+    before it normalises: its padding is black.
     """
     b, c, h, w = x.shape
     rows = torch.arange(h) + torch.randint(2 * shift + 1, (b, 1), generator=generator)  # (B, H)
@@ -42,14 +46,14 @@ def moved(x: Tensor, shift: int, flip: bool, generator: torch.Generator) -> Tens
 
 
 def cut_out(x: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """Each image of x (B, C, H, W) with a square of `side` pixels set to 0, which is the mean of these images.
+    """Sets a square of `side` x `side` pixels to 0, the mean of the images, in each image of x (B, C, H, W).
 
-    It is centred on a pixel drawn uniformly, or of even side begins side / 2 before it, and ends at the image's border
-    (DeVries & Taylor 2017, section 3.2).
+    The centre is a pixel drawn uniformly. A square with an even side starts side / 2 pixels before that pixel. The part
+    outside the image is cut off (DeVries & Taylor 2017, section 3.2).
     """
 
     def inside(pixels: int) -> Tensor:
-        """Which rows or columns the squares cover, (B, pixels)."""
+        """Returns whether the square of each image covers a row or column, (B, pixels)."""
         first = torch.randint(pixels, (len(x), 1), generator=generator) - side // 2
         place = torch.arange(pixels)
         return ((place >= first) & (place < first + side)).to(x.device)

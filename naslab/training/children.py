@@ -1,4 +1,4 @@
-"""A child trained from scratch, and its reward: the evaluation that searches without shared weights take."""
+"""Trains a child from scratch and computes its reward. Searches without shared weights call this evaluation."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from naslab.training.text import TextRecipe, check_streams, perplexity, train_te
 
 
 def finite(losses: Iterable[float]) -> Iterator[float]:
-    """The same losses. Raises `FloatingPointError` at the first that is no finite number: training has diverged."""
+    """Yields the losses unchanged. Raises `FloatingPointError` at the first loss that is not finite (divergence)."""
     for index, loss in enumerate(losses):
         if not isfinite(loss):
             raise FloatingPointError(f"diverged: the loss of batch {index} is {loss}")
@@ -28,11 +28,11 @@ def finite(losses: Iterable[float]) -> Iterator[float]:
 
 @dataclass(frozen=True)
 class TrainChild:
-    """tokens -> reward: the validation accuracy (a fraction) of the child trained from scratch.
+    """tokens -> reward: trains the child from scratch and returns its validation accuracy (a fraction).
 
-    Every child sees the same batches and starts from the same seed, so that children differ by architecture alone.
-    A child whose training diverges has no reward: it gets `Failed`. Raises `ValueError` when it is made if space, size,
-    task and recipe do not fit together.
+    Every child gets the same seed and the same batches, so children differ in architecture only. The reward of a child
+    whose training diverges is `Failed`. The constructor raises `ValueError` if space, size, task and recipe do not fit
+    together.
     """
 
     space: Space
@@ -67,7 +67,7 @@ class TrainChild:
             return Failed(str(error))
 
     def build(self, tokens: Tokens) -> nn.Module:
-        """The untrained child, where the task's images are."""
+        """Returns the untrained child, on the device of the task's images."""
         with runs.seeded(self.seed):
             model = networks.build(
                 self.space,
@@ -81,9 +81,9 @@ class TrainChild:
         return model.to(self.task.train.x.device)
 
     def trained(self, tokens: Tokens) -> nn.Module:
-        """The trained child. Raises `FloatingPointError` if its training diverges."""
+        """Returns the trained child. Raises `FloatingPointError` if its training diverges."""
         model = self.build(tokens)
-        with runs.seeded(self.seed):  # drop-path draws
+        with runs.seeded(self.seed):  # drop-path draws random numbers
             for _ in finite(train(model, self.task.train, self.recipe, self.seed)):
                 pass
         return model
@@ -91,11 +91,11 @@ class TrainChild:
 
 @dataclass(frozen=True)
 class TrainTextChild:
-    """tokens -> reward: c / perplexity^2 on validation of the child trained from scratch (Zoph & Le 2017, section 3.4).
+    """tokens -> reward: trains the child from scratch and returns c / perplexity^2 (Zoph & Le 2017, section 3.4).
 
-    Every child sees the same batches and starts from the same seed. A child whose training diverges gets `Failed`.
-    Validation reads `recipe.batch_size` streams. Raises `ValueError` when it is made if space, size, task and recipe do
-    not fit together.
+    The perplexity is that of the validation text, read as `recipe.batch_size` parallel streams. Every child gets the
+    same seed and the same batches. The reward of a child whose training diverges is `Failed`. The constructor raises
+    `ValueError` if space, size, task and recipe do not fit together.
     """
 
     space: TreeSpace | CellSpace
@@ -107,7 +107,7 @@ class TrainTextChild:
     seed: int = 0
     c: float = 80.0
     matrices: Matrices = "source"
-    spread: float = 0.0  # what the weights start within; 0: where PyTorch has them
+    spread: float = 0.0  # initial weights are uniform in (-spread, spread); 0: PyTorch's initialisation
 
     def __post_init__(self) -> None:
         checks.is_a(TextTask, task=self.task)
@@ -128,7 +128,7 @@ class TrainTextChild:
         return self.c / (found * found) if isfinite(found) else Failed(f"diverged: the perplexity is {found}")
 
     def build(self, tokens: Tokens) -> nn.Module:
-        """The untrained child, where the task's text is."""
+        """Returns the untrained child, on the device of the task's text."""
         size: dict[str, Any] = {"vocabulary": len(self.task.vocabulary), "units": self.units, "layers": self.layers}
         with runs.seeded(self.seed):
             model = networks.build_recurrent(self.space, tokens, **size, dropout=self.dropout, matrices=self.matrices)
@@ -137,9 +137,9 @@ class TrainTextChild:
         return model.to(self.task.train.device)
 
     def trained(self, tokens: Tokens) -> nn.Module:
-        """The trained child. Raises `FloatingPointError` if its training diverges."""
+        """Returns the trained child. Raises `FloatingPointError` if its training diverges."""
         model = self.build(tokens)
-        with runs.seeded(self.seed):  # dropout draws
+        with runs.seeded(self.seed):  # dropout draws random numbers
             for _ in finite(train_text(model, self.task.train, self.recipe, self.seed, self.task.valid)):
                 pass
         return model

@@ -18,10 +18,10 @@ from naslab.training.augmentation import augmented, check_augmentation
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a child is trained: SGD with momentum, the learning rate falling along a cosine, to `lr_min`.
+    """How an image network is trained: SGD with momentum; the learning rate falls to `lr_min` along a cosine.
 
-    Batch size, learning rate, momentum, weight decay and clipping are those of Liu et al. 2019, section A.2.1; what
-    else it has is in `DARTS`. Raises `ValueError` out of range.
+    The defaults of batch size, learning rate, momentum, weight decay and clipping come from Liu et al. 2019, section
+    A.2.1. `DARTS` has the other settings of that section. Raises `ValueError` if a value is out of range.
     """
 
     epochs: float = 1.0
@@ -30,14 +30,14 @@ class Recipe:
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 3e-4
-    clip: float = 5.0  # of the gradient's norm
-    drop_path: float = 0.0  # at the end; grows linearly
-    auxiliary_weight: float = 0.0  # of the auxiliary head's loss
+    clip: float = 5.0  # largest norm of the gradient
+    drop_path: float = 0.0  # probability at the end of training; it grows linearly from 0
+    auxiliary_weight: float = 0.0  # weight of the auxiliary head's loss
     lr_min: float = 0.0
-    restart: float = 0.0  # epochs of the first of several cosines, each twice as long as the one before; 0: one cosine
-    shift: int = 0  # pixels by which training images move, up to; see `moved`
+    restart: float = 0.0  # length of the first cosine in epochs; each further cosine is twice as long; 0: one cosine
+    shift: int = 0  # largest shift of a training image, in pixels; see `moved`
     flip: bool = False  # whether training images are mirrored, each with probability 1/2
-    cutout: int = 0  # side of the square that is cut out of training images, in pixels
+    cutout: int = 0  # side of the square that is cut out of each training image, in pixels
 
     def __post_init__(self) -> None:
         checks.whole(1, batch_size=self.batch_size)
@@ -51,23 +51,24 @@ class Recipe:
             raise ValueError("momentum: got 0, expected a number above 0 for nesterov True")
 
 
-# How Pham et al. 2018, "Image Classification on CIFAR-10", train what they derived; the batch size and micro's
-# drop-path, auxiliary loss and 630 epochs are those of the authors' scripts. Macro has 310 epochs and neither.
+# How Pham et al. 2018, "Image Classification on CIFAR-10", train the derived networks. The batch sizes, and the
+# drop-path, auxiliary loss and 630 epochs of micro, come from the authors' scripts. Macro trains for 310 epochs without
+# drop-path and auxiliary loss.
 ENAS_MACRO = Recipe(310, 100, lr=0.05, nesterov=True, weight_decay=1e-4, lr_min=0.001, restart=10)
 ENAS_MICRO = replace(ENAS_MACRO, epochs=630, batch_size=144, drop_path=0.2, auxiliary_weight=0.4)
 
-# Liu et al. 2019, section A.2.1, for 20 cells of 36 channels on CIFAR-10. That images move by up to 4 pixels and are
-# mirrored, that the square has 16 pixels and gradients the bound 5 is in the authors' code alone.
+# Liu et al. 2019, section A.2.1, for 20 cells of 36 channels on CIFAR-10. The shift, the flip, the cutout of 16 pixels
+# and the clipping at 5 are stated only in the authors' code.
 DARTS = Recipe(600, 96, drop_path=0.2, auxiliary_weight=0.4, shift=4, flip=True, cutout=16)
 
 
 def train(model: nn.Module, images: Images, recipe: Recipe, seed: int) -> Iterator[float]:
-    """Trains in place and yields the training loss (nats) of every batch.
+    """Trains the model in place and yields the training loss (nats) of every batch.
 
-    `model(x)` gives logits (B, classes): any network will do. Drop-path needs one that is called as
-    `model(x, drop_path=p)`, an auxiliary loss one with `forward_auxiliary`, as `CellChild` has.
+    `model(x)` returns logits (B, classes), so any classifier can be trained. Drop-path requires a model that is called
+    as `model(x, drop_path=p)`. An auxiliary loss requires the method `forward_auxiliary`. `CellChild` has both.
 
-    Batches and what is done to their images are a function of (seed, index), drop-path of torch's global generator.
+    Batches and their augmentation depend on (seed, index) only. Drop-path draws from torch's global generator.
     """
     check_trainable(model, recipe)
     optim = torch.optim.SGD(
@@ -97,16 +98,16 @@ def check_trainable(model: nn.Module, recipe: Recipe) -> None:
 
 
 def takes_drop_path(forward: Callable[..., Any]) -> bool:
-    """Whether it has a parameter `drop_path`, or takes any by name."""
+    """Returns whether `forward` has a parameter `drop_path` or takes any keyword."""
     return any(p.name == "drop_path" or p.kind is p.VAR_KEYWORD for p in signature(forward).parameters.values())
 
 
 def train_step(
     model: nn.Module, optim: torch.optim.Optimizer, x: Tensor, y: Tensor, recipe: Recipe, drop_path: float = 0.0
 ) -> Tensor:
-    """One step on a batch x (B, C, H, W), y (B,); returns the loss (), detached."""
+    """Takes one step on a batch x (B, C, H, W), y (B,) and returns the loss (), detached."""
     model.train()
-    drops = {"drop_path": drop_path} if drop_path else {}  # an ordinary network takes images alone
+    drops = {"drop_path": drop_path} if drop_path else {}  # an ordinary network has no parameter drop_path
     if recipe.auxiliary_weight:
         logits, auxiliary = model.forward_auxiliary(x, **drops)  # type: ignore[operator]
         loss = F.cross_entropy(logits, y) + recipe.auxiliary_weight * F.cross_entropy(auxiliary, y)
@@ -121,9 +122,10 @@ def train_step(
 
 @torch.no_grad()
 def accuracy(model: nn.Module, images: Images, batch_size: int = 500) -> float:
-    """The fraction of images that the model classifies right. Leaves the model in evaluation mode.
+    """Returns the fraction of images that the model classifies correctly. Sets evaluation mode.
 
-    Raises `ValueError` for no images. The child of a supergraph refuses until it was trained; see `calibrate`.
+    Raises `ValueError` if there are no images. The child of a supergraph cannot be evaluated before it is trained or
+    calibrated; see `calibrate`.
     """
     checks.whole(1, batch_size=batch_size)
     if not len(images):
@@ -135,17 +137,17 @@ def accuracy(model: nn.Module, images: Images, batch_size: int = 500) -> float:
 
 
 def tracking(model: nn.Module) -> list[_BatchNorm]:
-    """The model's batch norms that keep running statistics."""
+    """Returns the model's batch norms that keep running statistics."""
     return [m for m in model.modules() if isinstance(m, _BatchNorm) and m.num_batches_tracked is not None]
 
 
 @torch.no_grad()
 def calibrate(model: nn.Module, images: Images, batch_size: int = 96) -> None:
-    """Computes the running statistics of all batch norms anew: means over all whole batches of `batch_size` images.
+    """Recomputes the running statistics of all batch norms: their means over all full batches of `batch_size` images.
 
-    The weights stay, so a child of a supergraph (`model.child(tokens)`) then computes in evaluation mode what it
-    computes in training, on average. Dropout and drop-path do not act. Modes and momenta stay as they were; after an
-    exception the statistics do, too. Raises `ValueError` for fewer images than a batch.
+    The weights do not change. A child of a supergraph (`model.child(tokens)`) then computes in evaluation mode, on
+    average, what it computes in training mode. Dropout and drop-path are off. Modes and momenta are restored; after an
+    exception the statistics are restored, too. Raises `ValueError` if there are fewer images than one batch.
     """
     whole = image_batches(images, batch_size) * batch_size
     norms, modes = tracking(model), [(module, module.training) for module in model.modules()]
@@ -154,7 +156,7 @@ def calibrate(model: nn.Module, images: Images, batch_size: int = 96) -> None:
         model.eval()
         for norm in norms:
             norm.reset_running_stats()
-            norm.momentum = None  # the mean of all batches, each with the same weight
+            norm.momentum = None  # average all batches with equal weights
             norm.train()
         for x in images.x[:whole].split(batch_size):
             model(x)

@@ -1,4 +1,4 @@
-"""With shared weights: batches, loss and reward of a task, as `objective.Objective` has them."""
+"""The tasks that ENAS and DARTS can search on. Both classes implement `objective.Objective`."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ SEARCHED = ("train", "valid")  # the splits that a search reads
 
 
 def of_split(task: Any, split: str) -> Any:
-    """That split of the task. Raises `ValueError` for a name that is none."""
+    """Returns the split of the task. Raises `ValueError` for an unknown name."""
     if split not in ("train", "valid", "test"):
         raise ValueError(f"split: got {split!r}, expected train, valid or test")
     return getattr(task, split)
@@ -25,10 +25,10 @@ def of_split(task: Any, split: str) -> Any:
 
 @dataclass(frozen=True)
 class ImageObjective:
-    """Images in batches, a loss to train shared weights with, and the reward of an architecture on a minibatch.
+    """Batches of images, the loss of the shared weights, and the reward of an architecture on a minibatch.
 
-    The DARTS authors' search augments the images of both splits: `shift` 4 and `flip` on CIFAR-10, without a cutout.
-    Raises `ValueError` out of range, and for a batch larger than train or valid.
+    The DARTS authors' search augments the images of both splits: `shift` 4 and `flip` on CIFAR-10, without cutout.
+    Raises `ValueError` if a value is out of range or a batch is larger than train or valid.
     """
 
     task: ImageTask
@@ -46,33 +46,37 @@ class ImageObjective:
 
     @property
     def batches(self) -> int:
-        """How many batches make a pass over the training images."""
+        """Number of batches per epoch of the training images."""
         return image_batches(self.task.train, self.batch_size)
 
     def batch(self, split: str, index: int) -> tuple[Tensor, Tensor]:
-        """Batch `index` of "train" or "valid": x (B, C, H, W), y (B,), a pure function of (seed, index)."""
+        """Returns batch `index` of "train" or "valid", x (B, C, H, W) and y (B,). Depends on (seed, index) only."""
         x, y = image_batch(of_split(self.task, split), index, self.batch_size, self.seed)
         return augmented(x, self.seed, index, self.shift, self.flip), y
 
     def loss(
         self, model: nn.Module, weights: Weights, batch: tuple[Tensor, Tensor], state: None = None
     ) -> tuple[Tensor, None]:
-        """The cross-entropy () in nats; images carry no state from batch to batch."""
+        """Returns the cross-entropy () in nats, and None: image networks have no hidden state."""
         x, y = batch
         return F.cross_entropy(model(x, weights), y), None
 
     @torch.no_grad()
     def reward(self, model: nn.Module, weights: Weights, batch: tuple[Tensor, Tensor]) -> float:
-        """The accuracy on the batch, a fraction (Pham et al. 2018, "Training ENAS and Deriving Architectures")."""
+        """Returns the accuracy on the batch (a fraction).
+
+        Pham et al. 2018, "Training ENAS and Deriving Architectures".
+        """
         x, y = batch
         return (model(x, weights).argmax(-1) == y).double().mean().item()
 
 
 @dataclass(frozen=True)
 class TextObjective:
-    """Text in batches; the loss carries the hidden state along, the reward is c / perplexity on a minibatch.
+    """Batches of text, the loss of the shared weights, and the reward c / perplexity on a minibatch.
 
-    Raises `ValueError` out of range, and for a batch that train or valid cannot fill.
+    The loss takes and returns the hidden state, which continues from batch to batch. Raises `ValueError` if a value is
+    out of range or if train or valid is too short for one batch.
     """
 
     task: TextTask
@@ -90,27 +94,30 @@ class TextObjective:
 
     @property
     def batches(self) -> int:
-        """How many batches make a pass over the training text."""
+        """Number of batches per epoch of the training text."""
         return text_batches(self.task.train, self.batch_size, self.bptt)
 
     def batch(self, split: str, index: int) -> tuple[Tensor, Tensor]:
-        """Batch `index` of "train" or "valid": x, y (bptt, B), a pure function of (seed, index)."""
+        """Returns batch `index` of "train" or "valid", x and y (bptt, B). Depends on (seed, index) only."""
         return text_batch(of_split(self.task, split), index, self.batch_size, self.bptt, self.seed)
 
     def loss(
         self, model: nn.Module, weights: Weights, batch: tuple[Tensor, Tensor], state: list[State] | None = None
     ) -> tuple[Tensor, list[State]]:
-        """The cross-entropy () in nats per token from a hidden state, and the state after it, detached."""
+        """Returns the cross-entropy () in nats per token, and the hidden state after the batch, detached.
+
+        `state` is the hidden state before the batch; None means zeros.
+        """
         x, y = batch
-        state = state and [(h.to(x.device), c.to(x.device)) for h, c in state]  # from a file it comes to the CPU
+        state = state and [(h.to(x.device), c.to(x.device)) for h, c in state]  # a checkpoint's state is on the CPU
         logits, state = model(x, weights, state)
         return F.cross_entropy(logits.flatten(0, 1), y.flatten()), [(h.detach(), c.detach()) for h, c in state]
 
     @torch.no_grad()
     def reward(self, model: nn.Module, weights: Weights, batch: tuple[Tensor, Tensor]) -> float:
-        """c / perplexity on the batch, read from a state of zeros and without dropout ("Training ENAS ...").
+        """Returns c / perplexity on the batch, starting from a hidden state of zeros and without dropout.
 
-        Leaves the model in evaluation mode.
+        Pham et al. 2018, "Training ENAS and Deriving Architectures". Sets evaluation mode.
         """
         model.eval()
         loss, _ = self.loss(model, weights, batch)

@@ -18,25 +18,25 @@ from naslab.schedules import cosine
 
 @dataclass(frozen=True)
 class TextRecipe:
-    """How a language model is trained: Adam with bounded gradients, the learning rate falling to 0 along a cosine.
+    """How a language model is trained: Adam with gradient clipping; the learning rate falls to 0 along a cosine.
 
-    With `patience` it is NT-ASGD instead (Merity et al. 2018, section 3): plain SGD at a constant rate, and once the
-    validation perplexity after an epoch is worse than the best of all but the last so many, the average of the weights
-    of all steps from there on, which is what is left in the end.
+    With `patience` the method is NT-ASGD (Merity et al. 2018, section 3): plain SGD at a constant learning rate. The
+    validation perplexity is measured after each epoch. When it is worse than the best one measured more than `patience`
+    epochs before, weight averaging starts. The final weights are the average over all later steps.
 
-    Zoph & Le 2017, section 4.2, trains children for 35 epochs and says no more; steps of 35 tokens and the bound 5 are
-    those of Zaremba et al. 2014, on whom that section builds. The rest is what trains small models of characters
-    well in seconds. Dropout belongs to the model.
+    Zoph & Le 2017, section 4.2, states only that children train for 35 epochs. `bptt` 35 and `clip` 5 come from Zaremba
+    et al. 2014, on whom that section builds. The other defaults train small character models well in seconds. Dropout
+    is a setting of the model.
     """
 
     epochs: float = 1.0
-    batch_size: int = 64  # streams that are read side by side
-    bptt: int = 35  # tokens that a gradient goes back
+    batch_size: int = 64  # parallel streams
+    bptt: int = 35  # tokens per batch and stream: the length of backpropagation through time
     lr: float = 1e-2
     weight_decay: float = 0.0
-    clip: float = 5.0  # of the gradient's norm
+    clip: float = 5.0  # largest norm of the gradient
     patience: int = 0  # n of NT-ASGD, in epochs; 0: Adam and a cosine
-    slowness: float = 0.0  # weight of the mean square by which a unit of the last layer changes from step to step
+    slowness: float = 0.0  # weight of the mean squared difference between successive outputs of the last layer
 
     def __post_init__(self) -> None:
         checks.number(0, epochs=self.epochs, weight_decay=self.weight_decay, slowness=self.slowness)
@@ -47,19 +47,19 @@ class TextRecipe:
 
 
 # Liu et al. 2019, section A.2.2, for one layer of 850 units on Penn Treebank, with `Dropouts(words=0.1)` and matrices
-# "node": trained until it converges; 8000 epochs is the limit in the authors' code, which has the start within 0.04 and
-# the slowness of Merity et al. 2018, too. There the best of all epochs is kept, and the length of a batch varies.
+# "node". The paper trains until convergence. The authors' code has the limit of 8000 epochs, initial weights within
+# 0.04, and the slowness of Merity et al. 2018. Unlike ours, their code keeps the best epoch and varies `bptt`.
 DARTS_PTB = TextRecipe(8000, 64, 35, lr=20.0, weight_decay=8e-7, clip=0.25, patience=5, slowness=1e-3)
 
 
 def train_text(
     model: nn.Module, tokens: Tensor, recipe: TextRecipe, seed: int, valid: Tensor | None = None
 ) -> Iterator[float]:
-    """Trains in place and yields the training loss (nats per token) of every batch, a function of (seed, index).
+    """Trains the model in place and yields the training loss (nats per token) of every batch.
 
-    `model` is called as a `RecurrentChild`. Its state is carried from batch to batch, without gradient, and
-    starts from nothing at each epoch. `tokens` and `valid` (N,) int64; a recipe with patience needs both, and the
-    model gets the averaged weights after the last batch.
+    `model` is called like a `RecurrentChild`. `tokens` and `valid` are (N,) int64. Batches depend on (seed, index)
+    only. The hidden state continues from batch to batch without its gradient, and is reset at each epoch. A recipe with
+    patience requires `valid`; the model gets the averaged weights after the last batch.
     """
     if recipe.patience and valid is None:
         raise ValueError(f"valid: got None, expected tokens: the recipe has patience {recipe.patience}")
@@ -87,9 +87,9 @@ def train_text(
 
 
 def stalled(found: list[float], patience: int) -> bool:
-    """Whether the last perplexity is worse than the best before the `patience` that precede it.
+    """Returns whether the last perplexity is worse than the best one found more than `patience` epochs before it.
 
-    The trigger of Merity et al. 2018, algorithm 1; false with fewer than patience + 2 of them.
+    The trigger of Merity et al. 2018, algorithm 1. False for fewer than patience + 2 perplexities.
     """
     return len(found) > patience + 1 and found[-1] > min(found[: -patience - 1])
 
@@ -102,9 +102,10 @@ def train_text_step(
     state: list[State] | None,
     recipe: TextRecipe,
 ) -> tuple[Tensor, list[State]]:
-    """One step on a batch x, y (bptt, batch_size); returns the loss () and the state after it, both detached.
+    """Takes one step on a batch x, y (bptt, batch_size); returns the loss () and the next hidden state, both detached.
 
-    The loss is the cross-entropy alone; slowness enters the gradient (Merity et al. 2018, section 4.6).
+    The returned loss is the cross-entropy only. The gradient includes the slowness term (Merity et al. 2018, section
+    4.6).
     """
     model.train()
     slowness: Tensor | float = 0.0
@@ -124,16 +125,16 @@ def train_text_step(
 
 @torch.no_grad()
 def perplexity(model: nn.Module, tokens: Tensor, streams: int = 1, steps: int = 100) -> float:
-    """Perplexity: exp of the mean of -log P(token | tokens before). Returns inf on overflow, nan if the model does.
+    """Perplexity: exp of the mean negative log-likelihood per token. Sets evaluation mode.
 
-    Leaves the model in evaluation mode. Every token (N,) but the first is predicted exactly once, the state carried
-    along. More `streams` are faster: the text is cut into so many, read side by side, each from a state of zeros.
-    `steps` bounds the memory alone.
+    Returns inf on overflow, and nan if the model outputs nan. Every token of `tokens` (N,) except the first is
+    predicted exactly once. The text is split into `streams` parts that are read in parallel, each from a hidden state
+    of zeros: more streams are faster. `steps` is the number of tokens per call; it affects the memory only.
     """
     check_streams(tokens, streams, steps)
     predicted = len(tokens) - 1
     model.eval()
-    missing = -predicted % streams  # at the end of the last stream
+    missing = -predicted % streams  # padding at the end of the last stream
     x = F.pad(tokens[:-1], (0, missing)).view(streams, -1).T  # (steps of all streams, streams)
     y = F.pad(tokens[1:], (0, missing), value=IGNORED).view(streams, -1).T
     nats, state = [], None
@@ -153,21 +154,24 @@ def check_streams(tokens: Tensor, streams: int, steps: int = 1) -> None:
         raise ValueError(f"streams, steps: got {streams}, {steps}, expected 1 to {predicted}, and at least 1")
 
 
-IGNORED = -100  # a target that is none
+IGNORED = -100  # the target of padding: it does not enter the loss
 
 
 def bits(perplexity: float) -> float:
-    """A perplexity as bits per token; of a text of characters, per character. `ValueError` for 0 and less."""
+    """Converts a perplexity to bits per token (bits per character if tokens are characters).
+
+    Raises `ValueError` for a perplexity of 0 or less.
+    """
     if perplexity <= 0:
         raise ValueError(f"perplexity: got {perplexity}, expected a number above 0")
     return log2(perplexity)
 
 
 def unigram_perplexity(train: Tensor, test: Tensor, vocabulary: int) -> float:
-    """The perplexity on `test` of a model that knows how often each token occurs in `train`, and no context.
+    """Perplexity on `test` of a model that ignores context and knows only the token frequencies of `train`.
 
-    Counts are increased by one (Laplace), so that no token is impossible. The tokens that `perplexity` predicts count:
-    all but the first. A child with a worse figure has learned nothing from what came before.
+    Every count is increased by one (Laplace), so no token has probability 0. Like `perplexity`, it predicts every token
+    except the first. A child with a higher perplexity has learned nothing from the context.
     """
     if len(train) < 1 or len(test) < 2:
         raise ValueError(f"train, test: got {len(train)}, {len(test)} tokens, expected at least 1 and 2")
