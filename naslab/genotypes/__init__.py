@@ -3,9 +3,10 @@
     space, tokens = read_darts(DARTS_V2)
     write_darts(space, tokens) == DARTS_V2
 
-Reading takes the space from the text, which it never evaluates. Bad text is a `ValueError` that points
-at the place: a character, counted from 0, where the form is broken; a cell and node, such as `normal.2.0.input`,
-where the form is right and the architecture is not. White space between numbers, names and signs has no meaning.
+A reader parses the text, never evaluates it, and infers the space from it. For bad text it raises a `ValueError` that
+names the place. This is the character, counted from 0, if the syntax is wrong. It is the cell and node, such as
+`normal.2.0.input`, if the syntax is right and the architecture is not valid. White space between numbers, names and
+signs is ignored.
 """
 
 from naslab.genotypes.darts import read_darts, write_darts

@@ -7,7 +7,7 @@ from dataclasses import replace
 from naslab.genotypes.reading import Reader
 from naslab.spaces import CellSpace, Nodes, Pairs, Tokens, darts_conv, darts_rnn, enas_rnn, nasnet
 
-_NAME = r"[^'\"\\]*"  # of an op, between quotes
+_NAME = r"[^'\"\\]*"  # the name of an op, between quotes
 
 
 def _concat(cell: str) -> str:
@@ -15,12 +15,14 @@ def _concat(cell: str) -> str:
 
 
 def read_darts(text: str, space: CellSpace | None = None) -> tuple[CellSpace, Tokens]:
-    """A genotype as the DARTS authors' code prints it, alone or after `name =` as in a file or a log.
+    """Reads a genotype as the DARTS authors' code prints it. `name =` may stand before it, as in a file or a log.
 
-    The pairs of a node may stand in a list of their own. Without a `space`, normal and reduction cells are those of
-    `darts_conv(n)`, a recurrent cell that of `darts_rnn(n)`. Where the concatenated states, a list or a range, leave
-    out exactly the nodes that others read, the space is `nasnet(n)` or `enas_rnn(n)`. Other concatenations belong to no
-    space. A space of one's own, with its own ops and cells, is given: the text does not say which ops it has.
+    The pairs of a cell are one list, or one list per node. The concatenated states are a list or a range.
+
+    Without `space`, the space is `darts_conv(n)` for normal and reduction cells, and `darts_rnn(n)` for a recurrent
+    cell. If the concatenation has exactly the nodes that no other node reads, the space is `nasnet(n)` or
+    `enas_rnn(n)`. Any other concatenation is a `ValueError`. For your own space pass `space`, because the text does not
+    list the ops that the space offers.
     """
     reader = Reader(text)
     reader.maybe(r"[^()\[\]'\"]*=\s*(?=Genotype\b)")
@@ -55,14 +57,14 @@ def read_darts(text: str, space: CellSpace | None = None) -> tuple[CellSpace, To
 
 
 class _Cell:
-    """One cell of a genotype, read from behind its name: its pairs, and the states that are concatenated."""
+    """Reads one cell of a genotype, starting after its name: its pairs and its concatenated states."""
 
     def __init__(self, reader: Reader, name: str) -> None:
         self.reader, self.name = reader, name
         reader.take("=", "'='")
         self.at = reader.at
         self.nested = reader.maybe(r"(?=\[\s*\[)") is not None
-        self.lists: list[list[tuple[int, str]]]  # one for each node if nested, else one of all pairs
+        self.lists: list[list[tuple[int, str]]]  # one list per node if nested, else one list of all pairs
         self.lists = reader.listed(self._pairs) if self.nested else [self._pairs()]
         reader.take(",", "','")
         reader.take(rf"{_concat(name)}\s*=", f"'{_concat(name)}='")
@@ -91,7 +93,7 @@ class _Cell:
         return range(start, stop)
 
     def count(self, fan_in: int) -> int:
-        """How many nodes there are, if each has so many pairs."""
+        """Returns the number of nodes, given that each node has `fan_in` pairs."""
         if self.nested:
             return len(self.lists)
         nodes, rest = divmod(len(self.lists[0]), fan_in)
@@ -102,7 +104,7 @@ class _Cell:
         return nodes
 
     def nodes(self, space: CellSpace) -> Nodes:
-        """The pairs by node."""
+        """Returns the pairs grouped by node."""
         if self.nested:
             return tuple(map(tuple, self.lists))
         sizes = [space.fan_in or target for target in range(space.inputs, space.inputs + space.nodes)]
@@ -118,7 +120,11 @@ class _Cell:
 
 
 def _published(cells: dict[str, _Cell]) -> CellSpace:
-    """The space of the DARTS authors, or the one of loose ends if the cells are of that and not of the former."""
+    """Infers the space of the cells from their nodes, ops and concatenations.
+
+    Returns the space of loose ends (`nasnet`, `enas_rnn`) if the cells fit it and do not fit the space of the DARTS
+    authors (`darts_conv`, `darts_rnn`). Otherwise returns the space of the DARTS authors.
+    """
     if tuple(cells) not in (("normal", "reduce"), ("recurrent",)):
         raise ValueError(f"text: got the cells {tuple(cells)}, expected ('normal', 'reduce') or ('recurrent',)")
     fan_in = len(cells)
@@ -138,9 +144,10 @@ def _published(cells: dict[str, _Cell]) -> CellSpace:
 
 
 def write_darts(space: CellSpace, tokens: Tokens) -> str:
-    """The genotype as published: pairs in the string's order, convolutional states as a list, recurrent as a range.
+    """Writes a genotype in the published form, with the pairs in the order of the string.
 
-    Writes every `CellSpace` whose names the form can hold; `read_darts(text, space)` reads it back.
+    The concatenated states are a range for a recurrent cell, and a list for other cells and for loose ends. Works for
+    every `CellSpace` whose names are valid in this form. `read_darts(text, space)` reads the result.
     """
     if not isinstance(space, CellSpace):
         raise ValueError(f"space: got {space!r}, expected a CellSpace")

@@ -1,4 +1,4 @@
-"""ENAS: numbers, in lines for cells and layers."""
+"""ENAS: numbers separated by spaces, one line per cell or layer."""
 
 import math
 
@@ -7,7 +7,7 @@ from naslab.spaces import CellSpace, MacroSpace, Tokens, enas_micro, enas_rnn
 
 
 def read_enas_micro(text: str) -> tuple[CellSpace, Tokens]:
-    """The normal, then the reduction cell of `enas_micro(n)`: for every node input, op, input, op.
+    """Reads the normal cell and then the reduction cell of `enas_micro(n)`: input, op, input, op for every node.
 
     Ops: 0 separable 3x3, 1 separable 5x5, 2 average pool, 3 max pool, 4 identity.
     """
@@ -20,7 +20,7 @@ def read_enas_micro(text: str) -> tuple[CellSpace, Tokens]:
 
 
 def write_enas_micro(space: CellSpace, tokens: Tokens) -> str:
-    """Two lines: the normal cell, the reduction cell."""
+    """Writes two lines: the normal cell, then the reduction cell."""
     nodes = getattr(space, "nodes", 5)
     require(space, enas_micro(nodes))
     numbers = space.check(tokens)
@@ -28,7 +28,7 @@ def write_enas_micro(space: CellSpace, tokens: Tokens) -> str:
 
 
 def read_enas_macro(text: str) -> tuple[MacroSpace, Tokens]:
-    """`MacroSpace(n)` layer by layer: the op, then a bit for each earlier layer.
+    """Reads a string of `MacroSpace(n)`, layer by layer: the op, then a skip bit for each earlier layer.
 
     Ops: 0 conv 3x3, 1 separable 3x3, 2 conv 5x5, 3 separable 5x5, 4 average pool, 5 max pool.
     """
@@ -41,7 +41,7 @@ def read_enas_macro(text: str) -> tuple[MacroSpace, Tokens]:
 
 
 def write_enas_macro(space: MacroSpace, tokens: Tokens) -> str:
-    """A line for each layer."""
+    """Writes one line per layer."""
     layers = getattr(space, "layers", 12)
     require(space, MacroSpace(layers))
     numbers = space.check(tokens)
@@ -50,11 +50,11 @@ def write_enas_macro(space: MacroSpace, tokens: Tokens) -> str:
 
 
 def read_enas_rnn(text: str) -> tuple[CellSpace, Tokens]:
-    """The cell of `enas_rnn(n)`, in either of the authors' forms. Functions: 0 tanh, 1 relu, 2 sigmoid, 3 identity.
+    """Reads the cell of `enas_rnn(n)` in either form of the authors. Functions: 0 tanh, 1 relu, 2 sigmoid, 3 identity.
 
-    An even count of numbers: (input, function) for each node; input 0 is the state made of x_t and h_(t-1). An odd
-    count, the older form: the first node's function alone, since its input is fixed, then (input, function) pairs
-    whose inputs count the nodes from 0.
+    An even count of numbers is the newer form: a pair (input, function) for each node, where input 0 is the state
+    computed from x_t and h_(t-1). An odd count is the older form: the function of the first node, whose input is fixed,
+    and then a pair (input, function) for each further node. The older form numbers the nodes from 0.
     """
     numbers = read_numbers(text)
     if not numbers:
@@ -66,7 +66,10 @@ def read_enas_rnn(text: str) -> tuple[CellSpace, Tokens]:
 
 
 def write_enas_rnn(space: CellSpace, tokens: Tokens, older: bool = False) -> str:
-    """The newer form, or the `older`, which has no words for a later node that reads state 0: a `ValueError`."""
+    """Writes the newer form, or with `older` the older one.
+
+    The older form cannot express that a node after the first reads state 0: this raises `ValueError`.
+    """
     require(space, enas_rnn(getattr(space, "nodes", 12)))
     numbers = space.check(tokens)
     if older:

@@ -5,9 +5,9 @@ from naslab.spaces import CellSpace, Tokens, nas_bench_201
 
 
 def read_nas_bench_201(text: str) -> tuple[CellSpace, Tokens]:
-    """The cell string of NAS-Bench-201 (Dong & Yang 2020): node by node, for each earlier state, op~state.
+    """Reads the cell string of NAS-Bench-201 (Dong & Yang 2020): for each node, op~state for each earlier state.
 
-    Also as the authors' code prints it: `Structure(4 nodes with |op~0|+...)`.
+    Also reads the form that the authors' code prints: `Structure(4 nodes with |op~0|+...)`.
     """
     space = nas_bench_201()
     reader = Reader(text)

@@ -2,7 +2,7 @@
 
 from naslab.spaces import Tokens, TreeSpace
 
-# Liu et al. 2019, found with the first- and the second-order gradient; from the authors' code.
+# Liu et al. 2019, from the authors' code. V1 was found with the first-order gradient, V2 with the second-order one.
 DARTS_V1 = (
     "Genotype(normal=[('sep_conv_3x3', 1), ('sep_conv_3x3', 0), ('skip_connect', 0), ('sep_conv_3x3', 1), "
     "('skip_connect', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), ('skip_connect', 2)], normal_concat=[2, 3, 4, 5], "
@@ -24,7 +24,7 @@ DARTS_V2_RNN = (
     "('tanh', 3), ('relu', 5)], concat=range(1, 9))"
 )
 
-# Zoph et al. 2018 and Real et al. 2019, as the DARTS authors' code compares with them.
+# Zoph et al. 2018 and Real et al. 2019, as written in the DARTS authors' code.
 NASNET = (
     "Genotype(normal=[('sep_conv_5x5', 1), ('sep_conv_3x3', 0), ('sep_conv_5x5', 0), ('sep_conv_3x3', 0), "
     "('avg_pool_3x3', 1), ('skip_connect', 0), ('avg_pool_3x3', 0), ('avg_pool_3x3', 0), ('sep_conv_3x3', 1), "
@@ -40,8 +40,8 @@ AMOEBANET = (
     "('max_pool_3x3', 1), ('conv_7x1_1x7', 0), ('sep_conv_3x3', 5)], reduce_concat=[3, 4, 6])"
 )
 
-# Pham et al. 2018, sections 3.1 and 3.2. The micro cells and the 24 layers that the authors retrain on CIFAR-10, from
-# their scripts; the recurrent cell of their later language-model code and, in the older form, of their PTB script.
+# Pham et al. 2018, sections 3.1 and 3.2. The micro cells and the 24 macro layers are those that the authors' scripts
+# retrain on CIFAR-10. ENAS_RNN is from their later language-model code, ENAS_RNN_OLDER from their PTB script.
 ENAS_MICRO = "0 2 0 0 0 4 0 1 0 4 1 1 1 0 0 1 0 2 1 1\n1 0 1 0 0 3 0 2 1 1 3 1 1 0 0 4 0 3 1 1"
 ENAS_MACRO = """\
 0
@@ -71,7 +71,7 @@ ENAS_MACRO = """\
 ENAS_RNN = "0 2 1 0 2 1 2 2 4 0 5 0 3 2 6 2"
 ENAS_RNN_OLDER = "0 0 0 1 1 2 1 2 0 2 0 5 1 1 0 6 1 8 1 8 1 8 1"
 
-# Zoph & Le 2017: the example of figure 5, and the cell that their search found, from TensorFlow's code (NASCell).
+# Zoph & Le 2017: the example of figure 5, and the cell that their search found (from TensorFlow's NASCell).
 FIGURE_5: tuple[TreeSpace, Tokens] = (TreeSpace(2), (0, 1, 1, 3, 1, 2, 0, 3, 1, 0))
 NAS_CELL: tuple[TreeSpace, Tokens] = (
     TreeSpace(8),

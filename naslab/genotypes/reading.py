@@ -1,4 +1,4 @@
-"""What all readers of text forms share: a place in a text, and lists of numbers."""
+"""Shared by all readers of text forms: a parser with a position, and lists of numbers."""
 
 import re
 from collections.abc import Callable
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class Reader:
-    """A place in a text."""
+    """A text and the position that has been read so far."""
 
     def __init__(self, text: str) -> None:
         if not isinstance(text, str):
@@ -19,7 +19,7 @@ class Reader:
         self.at = 0
 
     def maybe(self, pattern: str) -> str | None:
-        """Skip white space, then move past the pattern and return what matched; None, unmoved, where it is not."""
+        """Skips white space. If the pattern matches there, moves past it and returns the match; otherwise None."""
         space = re.compile(r"\s*").match(self.text, self.at)
         self.at = space.end() if space else self.at
         found = re.compile(pattern).match(self.text, self.at)
@@ -27,7 +27,7 @@ class Reader:
         return found[0] if found else None
 
     def take(self, pattern: str, expected: str) -> str:
-        """Like `maybe`, but raises `ValueError` with the place where the pattern is not."""
+        """Like `maybe`, but raises `ValueError` with the position if the pattern does not match."""
         if (found := self.maybe(pattern)) is None:
             got = repr(self.text[self.at : self.at + 20]) if self.at < len(self.text) else "the end"
             raise ValueError(f"character {self.at}: got {got}, expected {expected}")
@@ -37,7 +37,7 @@ class Reader:
         return int(self.take(r"[0-9]{1,9}(?![0-9])", "a number"))
 
     def listed(self, item: Callable[[], T]) -> list[T]:
-        """[item, item, ...], a comma after the last allowed."""
+        """Reads [item, item, ...]. A comma after the last item is allowed."""
         self.take(r"\[", "'['")
         found: list[T] = []
         while self.maybe(r"\]") is None:
@@ -52,7 +52,7 @@ class Reader:
 
 
 def read_numbers(text: str) -> list[int]:
-    """Numbers with white space or commas between them, in brackets or not: as typed, or as Python or NumPy prints."""
+    """Reads numbers separated by white space or commas, with or without brackets, as Python and NumPy print them."""
     reader = Reader(text)
     found: list[int] = []
     depth = 0

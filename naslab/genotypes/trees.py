@@ -1,4 +1,4 @@
-"""Trees as formulas."""
+"""Writes tree cells as formulas."""
 
 from naslab.spaces import Tokens, TreeSpace
 
@@ -17,10 +17,11 @@ def _indexed(name: str, index: object) -> str:
 
 
 def write_tree_latex(space: TreeSpace, tokens: Tokens) -> str:
-    """The cell as formulas, an `aligned` block for MathJax: `IPython.display.Math(write_tree_latex(*FIGURE_5))`.
+    """Writes the cell as an `aligned` block for MathJax: `IPython.display.Math(write_tree_latex(*FIGURE_5))`.
 
-    Zoph & Le 2017, section 3.4: a line for each node, leaf i with W_(2i+1) and W_(2i+2); a' is the value a after
-    c_(t-1) was injected, written before the line that reads it; then c_t and h_t. See `TreeCell`.
+    Zoph & Le 2017, section 3.4. There is one line per node, then c_t and h_t. Leaf i has the matrices W_(2i+1) and
+    W_(2i+2). a' is the value a after the injection of c_(t-1); its line precedes the first line that reads it. See
+    `TreeCell`.
     """
     if not isinstance(space, TreeSpace):
         raise ValueError(f"space: got {space!r}, expected a TreeSpace")
@@ -35,7 +36,7 @@ def write_tree_latex(space: TreeSpace, tokens: Tokens) -> str:
     )
 
     def read(*sources: int) -> list[str]:
-        """What a reader of these nodes calls their values; the first to read the injected one defines it."""
+        """Returns the names of the nodes' values. Adds the line that defines a' before its first use."""
         if inject in sources:
             lines.append(f"{_indexed('a', inject)}' &= {injection}")
         return [_indexed("a", source) + "'" * (source == inject) for source in sources]

@@ -1,8 +1,8 @@
-"""Search spaces as data: which decisions describe an architecture, and which weights they stand for.
+"""Search spaces as data: the decisions that describe an architecture, and the mixing weights that represent it.
 
-An architecture is a corner of a polytope of mixing weights. `tokens`, a tuple of ints, names the corner;
-`weights`, a table of non-negative numbers for each part of the space, is any point of the polytope. The last axis
-of every table is a choice, so `softmax(-1)` relaxes any space:
+An architecture is a corner of a polytope of mixing weights. `tokens`, a tuple of ints, names a corner. `weights` is any
+point of the polytope: a table of non-negative numbers for each part of the space. The last axis of every table has one
+entry per option, so `softmax(-1)` relaxes any space:
 
     tokens --space.one_hot--> weights --space.discretise--> tokens
 

@@ -1,4 +1,4 @@
-"""Spaces of cells, small graphs that a network repeats."""
+"""Spaces of cells. A cell is a small graph that the network repeats."""
 
 import math
 from collections.abc import Iterable
@@ -12,22 +12,24 @@ from naslab import checks
 from naslab.spaces import common
 from naslab.spaces.protocol import NONE, Decision, Tokens, Weights
 
-Nodes = tuple[tuple[tuple[int, str], ...], ...]  # of a cell: per node its (source state, op name) pairs
+Nodes = tuple[tuple[tuple[int, str], ...], ...]  # one cell: per node its (source state, op name) pairs
 Pairs = dict[str, Nodes]
 
 
 @dataclass(frozen=True)
 class CellSpace:
-    """Cells, repeated to a network: ENAS micro and recurrent, DARTS convolutional and recurrent, NAS-Bench-201.
+    """Networks of repeated cells: ENAS micro and recurrent, DARTS convolutional and recurrent, NAS-Bench-201.
 
-    A cell is a small graph. States 0 to inputs - 1 are its inputs; every further state, a node, adds up what
-    its incoming edges carry. With `fan_in` = k a node takes k pairs (input, op) (Pham et al. 2018, Designing
-    Convolutional Cells; Liu et al. 2019, section 2.4), from different states if `distinct`; with `fan_in=None` every
-    edge carries an op (NAS-Bench-201). The op "none" can be chosen only in the latter case: a node that picks its
-    inputs has no use for it, yet it keeps its column in the tables, where it takes part in the softmax.
+    A cell is a small graph. States 0 to inputs - 1 are its inputs. Every further state is a node: the sum of the
+    outputs of its incoming edges. With `fan_in` = k a node chooses k pairs (input, op) (Pham et al. 2018, Designing
+    Convolutional Cells; Liu et al. 2019, section 2.4). If `distinct`, their inputs differ. With `fan_in=None` every
+    edge has an op (NAS-Bench-201).
 
-    One table of (edges, ops) per cell; edges are ordered by target, then source. `output` says which states leave the
-    cell: "all" nodes, the "loose" ends that no other node reads, or the "last" node.
+    A string can name the op "none" only with `fan_in=None`. A node that chooses its inputs does not need it, but the
+    tables keep its column, which takes part in the softmax.
+
+    Every cell has one table (edges, ops); edges are ordered by target, then source. `output` says which states leave
+    the cell: "all" nodes, the "loose" ends (nodes that no other node reads), or the "last" node.
     """
 
     cells: tuple[str, ...]
@@ -54,12 +56,12 @@ class CellSpace:
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """The ops that a string can name."""
+        """The ops that a string can choose."""
         return self.ops if self.fan_in is None else tuple(op for op in self.ops if op != NONE)
 
     @cached_property
     def edges(self) -> tuple[tuple[int, int], ...]:
-        """(source, target) of every row of a table; states are counted from the cell's inputs."""
+        """(source, target) of every row of a table. State 0 is the first input of the cell."""
         targets = range(self.inputs, self.inputs + self.nodes)
         return tuple((source, target) for target in targets for source in range(target))
 
@@ -89,7 +91,7 @@ class CellSpace:
 
     @property
     def size(self) -> int:
-        """How many architectures there are, the order of a node's pairs set aside (isomorphic cells count apart)."""
+        """Number of architectures. The order of a node's pairs does not count. Isomorphic cells count separately."""
         if self.fan_in is None:
             return self.strings
         k, n = self.fan_in, len(self.choices)
@@ -104,7 +106,7 @@ class CellSpace:
     sample = common.sample
 
     def pairs(self, tokens: Iterable[int]) -> Pairs:
-        """The string by cell and node: for every node its (source state, op name) pairs, in the string's order."""
+        """Returns for every cell and node its (source state, op name) pairs, in the order of the string."""
         flat = iter(self.check(tokens))
         found: Pairs = {}
         for cell in self.cells:
@@ -118,7 +120,7 @@ class CellSpace:
         return found
 
     def tokens(self, pairs: Pairs) -> Tokens:
-        """The inverse of `pairs`. Raises `ValueError` where a source, an op or the shape is not the space's."""
+        """The inverse of `pairs`. Raises `ValueError` if a source, an op or the shape does not fit the space."""
         flat: list[int] = []
         if not isinstance(pairs, dict) or pairs.keys() != set(self.cells):
             raise ValueError(f"pairs: got {pairs!r}, expected a dict of the cells {self.cells}")
@@ -141,10 +143,10 @@ class CellSpace:
         return self.check(flat)
 
     def leaving(self, nodes: Nodes) -> tuple[int, ...]:
-        """The states that make a cell's output, of a cell as `pairs` has it.
+        """Returns the states that leave the cell. `nodes` is one cell of `pairs`.
 
-        Loose ends are nodes that no node reads (Pham et al. 2018, Designing Convolutional Cells). The authors' code
-        also lets an input leave that no node reads; here inputs never do.
+        Loose ends are the nodes that no node reads (Pham et al. 2018, Designing Convolutional Cells). In the authors'
+        code an input that no node reads also leaves the cell; here inputs never leave.
         """
         states = tuple(range(self.inputs, self.inputs + self.nodes))
         if self.output == "last":
@@ -156,7 +158,7 @@ class CellSpace:
         return tuple(state for state in states if state not in read)
 
     def canonical(self, tokens: Iterable[int]) -> Tokens:
-        """The same architecture with every node's pairs sorted by input, then op."""
+        """Returns the string of the same architecture with the pairs of every node sorted by input, then op."""
         order = self.choices.index
         pairs = self.pairs(tokens)
         return self.tokens(
@@ -164,7 +166,7 @@ class CellSpace:
         )
 
     def one_hot(self, tokens: Iterable[int], **like) -> Weights:
-        """The corner: entry [edge, op] counts how often the string puts the op on the edge (2 for a repeated pair)."""
+        """Returns the corner. Entry [edge, op] counts how often the string has this pair (2 for a repeated pair)."""
         weights = {table: torch.zeros(shape) for table, shape in self.tables.items()}
         for cell, nodes in self.pairs(tokens).items():
             for target, node in enumerate(nodes, start=self.inputs):
@@ -173,11 +175,11 @@ class CellSpace:
         return common.converted(weights, like)
 
     def discretise(self, weights: Weights) -> Tokens:
-        """The corner that keeps the strongest (input, op) pairs of every node, "none" left out; canonical.
+        """Returns the canonical string of the corner that keeps the strongest (input, op) pairs of every node.
 
-        Liu et al. 2019, section 2.4. Without `distinct`, taking a pair lowers its weight by 1, so that a pair is
-        taken twice only where the table says 2. Raises `ValueError` for what is neither the softmax of an alpha nor a
-        corner nor between them, such as alpha itself.
+        The op "none" is never kept (Liu et al. 2019, section 2.4). Without `distinct`, taking a pair lowers its weight
+        by 1, so a pair can repeat only if its weight is above 1. Raises `ValueError` for weights that are not a point
+        of the polytope, such as alpha before the softmax.
         """
         point = common.check_weights(self, weights, 1 if self.distinct else self.fan_in or 1)
         columns = [self.ops.index(op) for op in self.choices]
@@ -223,14 +225,14 @@ def darts_conv(nodes: int = 4) -> CellSpace:
 
 
 def darts_rnn(nodes: int = 8) -> CellSpace:
-    """DARTS recurrent cell; state 0 is made of x_t and h_(t-1) by a fixed tanh (Liu et al. 2019, section 3.1.2)."""
+    """DARTS recurrent cell. A fixed tanh computes state 0 from x_t and h_(t-1) (Liu et al. 2019, section 3.1.2)."""
     return CellSpace(("recurrent",), nodes, inputs=1, ops=(NONE, "tanh", "relu", "sigmoid", "identity"), fan_in=1)
 
 
 def nasnet(nodes: int = 5) -> CellSpace:
-    """Cells of the kind of NASNet and AmoebaNet, with the ops that the DARTS authors' code has for both.
+    """Cells like those of NASNet and AmoebaNet, with the ops that the DARTS authors' code offers for both.
 
-    Two pairs per node, which may be equal; loose ends leave (Zoph et al. 2018; Real et al. 2019).
+    A node takes two pairs, which may be equal. Loose ends leave the cell (Zoph et al. 2018; Real et al. 2019).
     """
     ops = (*DARTS_OPS[1:], "sep_conv_7x7", "conv_7x1_1x7")
     return CellSpace(("normal", "reduce"), nodes, inputs=2, ops=ops, fan_in=2, distinct=False, output="loose")
@@ -239,19 +241,19 @@ def nasnet(nodes: int = 5) -> CellSpace:
 def enas_micro(nodes: int = 5) -> CellSpace:
     """ENAS micro cells: two pairs per node, which may be equal; B = nodes + 2.
 
-    Pham et al. 2018, Designing Convolutional Cells. Two pairs for each node make (5^(B-2) (B-1)!)^2 = 5.06e12 strings a
-    cell. The paper counts (5 (B-2)!)^2 = 3.6e5: the five lacks its exponent, and the factorial gives the first node one
-    input to choose from where it has two.
+    Pham et al. 2018, Designing Convolutional Cells. Two pairs per node give (5^(B-2) (B-1)!)^2 = 5.06e12 strings per
+    cell. The paper counts (5 (B-2)!)^2 = 3.6e5: it omits the exponent of 5, and its factorial gives the first node one
+    possible input instead of two.
     """
     ops = ("sep_conv_3x3", "sep_conv_5x5", "avg_pool_3x3", "max_pool_3x3", "skip_connect")  # the strings' order
     return CellSpace(("normal", "reduce"), nodes, inputs=2, ops=ops, fan_in=2, distinct=False, output="loose")
 
 
 def enas_rnn(nodes: int = 12) -> CellSpace:
-    """ENAS recurrent cell (Pham et al. 2018, Designing Recurrent Cells); state 0 is made of x_t and h_(t-1).
+    """ENAS recurrent cell (Pham et al. 2018, Designing Recurrent Cells). State 0 is computed from x_t and h_(t-1).
 
-    4^N N! strings, the paper's count. Read literally, node 1 has no choice of input and the others read only
-    nodes: 4^N (N - 1)!, the strings whose later nodes never point at state 0.
+    There are 4^N N! strings for N nodes, the paper's count. The paper's text describes fewer: node 1 has one possible
+    input and later nodes read only nodes, not state 0, which gives 4^N (N - 1)! strings.
     """
     ops = ("tanh", "relu", "sigmoid", "identity")  # in the order of the authors' strings
     return CellSpace(("recurrent",), nodes, inputs=1, ops=ops, fan_in=1, output="loose")

@@ -1,4 +1,4 @@
-"""Spaces of convolutional networks, layer by layer."""
+"""Spaces of convolutional networks whose layers are chosen one by one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ def skip_bits(layer: int, anchors: Sequence[int]) -> list[Decision]:
 
 @dataclass(frozen=True)
 class ConvSpace:
-    """Convolutional networks layer by layer (Zoph & Le 2017, sections 3.1 and 3.3).
+    """Convolutional networks whose layers choose their filters and inputs (Zoph & Le 2017, sections 3.1 and 3.3).
 
-    Per layer: filter height, filter width, stride height, stride width, number of filters; with `pooling`, the size of
-    a max pool after it, where 1 is none; then a skip bit for every earlier layer. One `skip` table of (layers, layers,
-    2); every other kind has a table of (layers, options).
+    The decisions of a layer: filter height, filter width, stride height, stride width, number of filters. With
+    `pooling` follows the size of a max pool after the layer, where 1 means no pool. With `skips` follows a skip bit for
+    every earlier layer. The table `skip` is (layers, layers, 2); every other kind has a table (layers, options).
     """
 
     layers: int = 6
@@ -28,7 +28,7 @@ class ConvSpace:
     strides: tuple[int, ...] = (1,)
     filters: tuple[int, ...] = (24, 36, 48, 64)
     skips: bool = True
-    pooling: tuple[int, ...] = ()  # such as (1, 2); in the paper's experiment two layers pool, at fixed places
+    pooling: tuple[int, ...] = ()  # such as (1, 2); the paper's experiment has two pooling layers at fixed places
 
     def __post_init__(self) -> None:
         checks.whole(1, layers=self.layers)
@@ -39,7 +39,7 @@ class ConvSpace:
 
     @property
     def attributes(self) -> dict[str, tuple[int, ...]]:
-        """The decisions of a layer before its skip bits, in order: kind -> options."""
+        """The decisions of a layer that precede its skip bits, in order: kind -> options."""
         chosen = {
             "filter_height": self.heights,
             "filter_width": self.widths,
@@ -74,10 +74,11 @@ class ConvSpace:
 
 @dataclass(frozen=True)
 class MacroSpace:
-    """Whole convolutional networks from a few ops (Pham et al. 2018, Designing Convolutional Networks).
+    """Whole convolutional networks (Pham et al. 2018, Designing Convolutional Networks).
 
-    Per layer: an op, then a skip bit for every earlier layer. K^L 2^(L(L-1)/2) strings. Tables `op` of (L, K) and
-    `skip` of (L, L, 2), whose entry [i, j, 1] is the weight of "layer i also reads layer j".
+    Each layer chooses an op, then a skip bit for every earlier layer. With L layers and K ops there are
+    K^L 2^(L(L-1)/2) strings. The tables are `op` (L, K) and `skip` (L, L, 2). The entry [i, j, 1] of `skip` is the
+    weight of "layer i also reads layer j".
     """
 
     layers: int = 12

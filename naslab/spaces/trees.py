@@ -12,10 +12,12 @@ from naslab.spaces.protocol import Decision
 class TreeSpace:
     """Recurrent cells as binary trees (Zoph & Le 2017, section 3.4 and figure 5).
 
-    Nodes 0 to base - 1 are leaves and read x_t and h_(t-1); node base + i combines nodes 2i and 2i + 1; the last is
-    the root. Per node a combination and an activation; then how c_(t-1) is injected; then two cell indices: the node
-    whose value before activation becomes c_t, and the node into which c_(t-1) is injected. With base 8 these are
-    15^2 8^16 = 6.3e16 strings, the paper's "approximately 6 x 10^16".
+    Nodes 0 to base - 1 are leaves and read x_t and h_(t-1). Node base + i combines nodes 2i and 2i + 1. The last node
+    is the root.
+
+    Every node chooses a combination and an activation. One further combination and activation inject c_(t-1). Last come
+    two cell indices: the node whose value before activation becomes c_t, and the node into which c_(t-1) is injected.
+    Base 8 gives 15^2 8^16 = 6.3e16 strings, the paper's "approximately 6 x 10^16".
     """
 
     base: int = 8
