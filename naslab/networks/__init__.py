@@ -1,7 +1,7 @@
-"""The networks that architectures stand for.
+"""The networks that architectures describe.
 
-`build` and `build_recurrent` make a child: one architecture alone, with its chosen ops only. `MacroNet`, `ConvNet`,
-`BenchNet` and `RecurrentNet` are supergraphs: one network for a whole space, called as `model(x, weights)`.
+`build` and `build_recurrent` make a child: the network of one architecture, with its chosen ops only. `MacroNet`,
+`ConvNet`, `BenchNet` and `RecurrentNet` are supergraphs: one network for a whole space, called as `model(x, weights)`.
 """
 
 from naslab.networks.cells import BenchChild, Cell, CellChild

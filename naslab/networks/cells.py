@@ -1,6 +1,6 @@
 """Convolutional networks made of cells: the skeletons of DARTS, ENAS micro and NAS-Bench-201.
 
-The probability of drop-path is an argument of `forward`: a schedule is an argument, never state.
+The probability of drop-path is an argument of `forward`, so a schedule needs no state in the network.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,10 +16,11 @@ from naslab.spaces import CellSpace, Nodes
 
 
 class Cell(nn.Module):
-    """A small graph: every node is the sum of what its edges carry.
+    """A small graph in which every node is the sum of the outputs of its edges.
 
-    `preprocess` has one module for each input; `stride` is that of the edges from inputs. During training, drop-path
-    acts on each edge but the identities. Inputs of (B, ., H, W) -> (B, channels of the states that leave, H', W').
+    `preprocess` has one module for each input. Edges from inputs have the stride `stride`, others have 1. In training
+    drop-path acts on every edge except identities. Maps inputs (B, ., H, W) to the concatenation of the states that
+    leave, (B, leaving * channels, H', W').
     """
 
     def __init__(
@@ -46,9 +47,9 @@ class Cell(nn.Module):
 
 
 def skeleton(cells: int, channels: int) -> Iterator[tuple[str, int, bool]]:
-    """Of every cell: its kind, its channels, and whether the older of its inputs is twice as large as the newer.
+    """Yields (kind, channels, reduced) for each cell. `reduced`: its older input has twice the resolution of the newer.
 
-    Reduction cells stand at a third and two thirds of the depth and double the channels (Liu et al. 2019, section 3.2).
+    Reduction cells are at one third and two thirds of the depth and double the channels (Liu et al. 2019, section 3.2).
     """
     kind = "normal"
     for i in range(cells):
@@ -59,12 +60,14 @@ def skeleton(cells: int, channels: int) -> Iterator[tuple[str, int, bool]]:
 
 
 class CellChild(nn.Module):
-    """Normal cells, and reduction cells at a third and two thirds of the depth (Liu et al. 2019, section 3.2).
+    """Normal cells, with reduction cells at one third and two thirds of the depth (Liu et al. 2019, section 3.2).
 
-    As in the authors' code: the stem has 3 `channels`; a cell reads the outputs of the two cells before it, each
-    brought to the cell's channels, the older by a factorised reduction where it is still twice as large; reduction
-    cells double the channels. ENAS' micro cells (Pham et al. 2018, "Designing Convolutional Cells") stand in the same
-    skeleton; the more loose ends, the wider a cell's output.
+    As in the authors' code, the stem has 3 * `channels` channels, and reduction cells double the channels. A cell reads
+    the outputs of the two cells before it; each is projected to the cell's channels. If the older output has twice the
+    resolution, this projection is a factorised reduction.
+
+    ENAS' micro cells (Pham et al. 2018, "Designing Convolutional Cells") use the same skeleton. The number of loose
+    ends determines the width of a cell's output.
     """
 
     def __init__(
@@ -95,7 +98,7 @@ class CellChild(nn.Module):
         self.classifier = nn.Linear(newer, classes)
 
     def _run(self, x: Tensor, probability: float) -> tuple[Tensor, Tensor]:
-        """Logits, and the output of the cell under the auxiliary head."""
+        """Returns the logits, and the output of the cell that the auxiliary head reads."""
         checks.number(0, 1, drop_path=probability)
         older = newer = self.stem(x)
         for i, cell in enumerate(self.cells):
@@ -105,11 +108,14 @@ class CellChild(nn.Module):
         return self.classifier(average(newer)), at_head
 
     def forward(self, x: Tensor, drop_path: float = 0.0) -> Tensor:
-        """Logits (B, classes) of x (B, in_channels, H, W). Raises `ValueError` unless 0 <= drop_path < 1."""
+        """Returns logits (B, classes) of x (B, in_channels, H, W). Raises `ValueError` unless 0 <= drop_path < 1."""
         return self._run(x, drop_path)[0]
 
     def forward_auxiliary(self, x: Tensor, drop_path: float = 0.0) -> tuple[Tensor, Tensor]:
-        """Logits and auxiliary logits, both (B, classes). Raises `ValueError` without a head, or on a small map."""
+        """Returns logits and auxiliary logits, both (B, classes).
+
+        Raises `ValueError` if the child has no auxiliary head or the head's map is too small.
+        """
         if self.auxiliary is None:
             raise ValueError("forward_auxiliary: the child was built without an auxiliary head")
         logits, at_head = self._run(x, drop_path)
@@ -117,17 +123,17 @@ class CellChild(nn.Module):
 
 
 def smallest_for_auxiliary(cells: int | None) -> int:
-    """Smallest height and width of images that leave a map of 6x6 to the auxiliary head of a `CellChild`."""
+    """Returns the smallest image height and width for which the auxiliary head of a `CellChild` gets a 6x6 map."""
     cells = cells or 20
     halvings = [kind for kind, _, _ in skeleton(cells, 1)][: 2 * cells // 3 + 1].count("reduce")
     return 5 * 2**halvings + 1
 
 
 class AuxiliaryHead(nn.Module):
-    """A classifier at two thirds of the depth, whose loss enters training with weight 0.4 (Liu et al. 2019, A.2).
+    """A second classifier, at two thirds of the depth: (B, C, H, W) -> (B, classes) (Liu et al. 2019, A.2).
 
-    (B, C, H, W) -> (B, classes). The authors' pooling of 5 pixels, stride 3, takes maps of 8x8, CIFAR-10's, to the 2x2
-    that the next convolution covers. Maps of 6 and 7 pixels (28x28 images) get there with a border of one.
+    Its loss has the weight 0.4 in training. The authors' 5x5 pool with stride 3 reduces the 8x8 maps of CIFAR-10 to the
+    2x2 that the next convolution needs. Maps of 6x6 and 7x7 (from 28x28 images) need a padding of 1 for that.
     """
 
     def __init__(self, channels: int, classes: int) -> None:
@@ -152,9 +158,9 @@ class AuxiliaryHead(nn.Module):
 
 
 class ResidualReduction(nn.Module):
-    """Two 3x3 convolutions, the first with stride 2, beside an average pool and a 1x1 convolution.
+    """A residual block with stride 2: (B, C_in, H, W) -> (B, C_out, ceil(H / 2), ceil(W / 2)).
 
-    (B, C_in, H, W) -> (B, C_out, ceil(H / 2), ceil(W / 2)).
+    Two 3x3 convolutions, the first with stride 2, plus a shortcut of an average pool and a 1x1 convolution.
     """
 
     def __init__(self, c_in: int, c_out: int) -> None:
@@ -167,9 +173,10 @@ class ResidualReduction(nn.Module):
 
 
 class BenchChild(nn.Module):
-    """The skeleton of NAS-Bench-201: three stages of `cells` cells, a residual reduction before the second and third.
+    """The skeleton of NAS-Bench-201 (Dong & Yang 2020, section 2.1): three stages of `cells` cells each.
 
-    Dong & Yang 2020, section 2.1. Reductions double the channels; the benchmark has 16 and 5 cells a stage.
+    A residual reduction, which doubles the channels, precedes the second and the third stage. The benchmark starts with
+    16 channels and has 5 cells per stage.
     """
 
     def __init__(
@@ -188,7 +195,7 @@ class BenchChild(nn.Module):
         self.classifier = nn.Linear(channels, classes)
 
     def forward(self, x: Tensor, drop_path: float = 0.0) -> Tensor:
-        """Logits (B, classes) of x (B, in_channels, H, W). Raises `ValueError` unless 0 <= drop_path < 1."""
+        """Returns logits (B, classes) of x (B, in_channels, H, W). Raises `ValueError` unless 0 <= drop_path < 1."""
         checks.number(0, 1, drop_path=drop_path)
         x = self.stem(x)
         for block in self.blocks:

@@ -1,6 +1,6 @@
-"""One architecture built alone: the child that a string names.
+"""Builds a child: the network of the architecture that a string names.
 
-`build` makes a convolutional network. It maps images (B, in_channels, H, W) to logits (B, classes), at any H and W.
+`build` makes a convolutional network. It maps images (B, in_channels, H, W) to logits (B, classes), for any H and W.
 `build_recurrent` makes a language model of a tree or a cell. It maps tokens (T, B) to logits (T, B, vocabulary).
 """
 
@@ -29,15 +29,16 @@ def build(
     classes: int = 10,
     auxiliary: bool = False,
 ) -> "CellChild | BenchChild | MacroChild | ConvChild":
-    """The child that `tokens` names, initialised from torch's global generator.
+    """Builds the child that `tokens` names. Its weights are drawn from torch's global generator.
 
-    - `CellSpace` of normal and reduction cells: `CellChild` of `cells` cells (20), the first with `channels`.
-    - `CellSpace` of one cell whose last node leaves: `BenchChild`, `cells` in each of its three stages (5).
-    - `MacroSpace`: `MacroChild`; the space fixes its depth, so `cells` stays None.
-    - `ConvSpace`: `ConvChild`; the string fixes its filters too, so `channels` and `cells` stay None.
+    - `CellSpace` of normal and reduction cells: `CellChild` with `cells` cells (default 20); the first has `channels`.
+    - `CellSpace` of one cell with output "last": `BenchChild` with `cells` cells (default 5) in each of three stages.
+    - `MacroSpace`: `MacroChild`. The space determines its depth, so `cells` must be None.
+    - `ConvSpace`: `ConvChild`. The string determines its filters, too, so `channels` and `cells` must be None.
 
-    `auxiliary` adds the second head of a `CellChild`. Raises `ValueError` for any other space, for tokens outside the
-    space and for numbers out of range. Under `torch.device("meta")` a child costs no memory: enough to count.
+    `auxiliary` adds the auxiliary head of a `CellChild`. Raises `ValueError` for any other space, for tokens outside
+    the space and for numbers out of range. Under `torch.device("meta")` a child takes no memory, and its parameters can
+    still be counted.
     """
     check_build(space, channels, cells, in_channels, classes, auxiliary)
     if isinstance(space, ConvSpace):
@@ -54,7 +55,7 @@ def build(
 def check_build(
     space: Space, channels: int | None, cells: int | None, in_channels: int, classes: int, auxiliary: bool = False
 ) -> type[nn.Module]:
-    """The class of the child that `build` makes. Raises its `ValueError`, but for tokens."""
+    """Returns the class of the child that `build` makes. Raises the same `ValueError`s, but does not check tokens."""
     checks.whole(1, in_channels=in_channels, classes=classes, **({} if cells is None else {"cells": cells}))
     checks.flag(auxiliary=auxiliary)
     if auxiliary and not (isinstance(space, CellSpace) and space.cells == ("normal", "reduce")):
@@ -93,11 +94,11 @@ def build_recurrent(
     dropout: "float | Dropouts" = 0.0,
     matrices: Matrices = "source",
 ) -> "RecurrentChild":
-    """The language model whose cells are what `tokens` names: a `RecurrentChild` of `TreeCell` or `RecurrentCell`.
+    """Builds a language model with the cell that `tokens` names: a `RecurrentChild` of `TreeCell` or `RecurrentCell`.
 
-    Zoph & Le 2017, section 4.2, has two layers; Pham et al. 2018 and Liu et al. 2019 have one. `matrices` is that of
-    `MixedRecurrentCell`, and says nothing to a tree. Raises `ValueError` for any other space, for tokens
-    outside the space and for values out of range.
+    Zoph & Le 2017, section 4.2, use two layers; Pham et al. 2018 and Liu et al. 2019 use one. `matrices` is explained
+    in `MixedRecurrentCell`; trees ignore it. Raises `ValueError` for any other space, for tokens outside the space and
+    for values out of range.
     """
     check_build_recurrent(space, vocabulary, units, layers, dropout, matrices)
     if isinstance(space, TreeSpace):
@@ -110,7 +111,7 @@ def build_recurrent(
 def check_build_recurrent(
     space: Space, vocabulary: int, units: int, layers: int, dropout: "float | Dropouts", matrices: str
 ) -> None:
-    """Raises the `ValueError` of `build_recurrent`, but for tokens."""
+    """Raises the `ValueError`s of `build_recurrent`, but does not check tokens."""
     check_language_model(vocabulary, units, layers, dropout)
     if not isinstance(space, TreeSpace):
         check_recurrent(space, matrices)
@@ -123,7 +124,7 @@ def check_build_recurrent(
 
 
 def check_recurrent(space: Space, matrices: str) -> None:
-    """Raises `ValueError` for a space that has no recurrent cells, and for an unknown kind of sharing."""
+    """Raises `ValueError` if the space has no recurrent cells or `matrices` is unknown."""
     if not isinstance(space, CellSpace) or (len(space.cells), space.inputs, space.fan_in) != (1, 1, 1):
         raise ValueError(
             f"space: got {space!r}, expected a TreeSpace, or a CellSpace of one cell with one input and fan_in 1"

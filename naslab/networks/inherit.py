@@ -1,4 +1,4 @@
-"""What a child gets from a supergraph: a copy of its weights, and no statistics of batch norms."""
+"""Copies the weights of a supergraph to a child. The child's batch norms have no running statistics at first."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -12,9 +12,10 @@ from naslab.spaces import CellSpace
 
 
 def awaiting_statistics(child: Any) -> Any:
-    """The same child. Its batch norms refuse evaluation until they have statistics, and start from the first batch's.
+    """Makes the child's batch norms raise `ValueError` in evaluation mode until they have statistics.
 
-    Without this they would start from mean 0 and variance 1, which no weights have been trained with.
+    Their statistics start from those of the first batch. Otherwise they would start from mean 0 and variance 1, with
+    which these weights were never trained. Returns the same child.
     """
     norms: list[Any] = [m for m in child.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
@@ -23,11 +24,12 @@ def awaiting_statistics(child: Any) -> Any:
 
 
 def first_statistics(momentum: float | None, norm: Any, _: Any) -> None:
-    """Before a batch: the mean over all batches so far, until the moving average with `momentum` forgets faster.
+    """Runs before every batch and sets the norm's momentum so that the first statistics are plain means.
 
-    Raises `ValueError` in evaluation mode before the first one.
+    After n batches the momentum is 1 / (1 + n), the mean over all batches, until `momentum` is larger. Raises
+    `ValueError` in evaluation mode before the first batch.
     """
-    if norm.num_batches_tracked.is_meta:  # without values
+    if norm.num_batches_tracked.is_meta:  # on the meta device there are no values
         return
     seen = int(norm.num_batches_tracked)
     if seen == 0 and not norm.training:
@@ -35,7 +37,7 @@ def first_statistics(momentum: float | None, norm: Any, _: Any) -> None:
             "batch norm: got no statistics yet, since the weights are a supergraph's; expected a child that was "
             "trained, or calibrated: training.calibrate(child, images)"
         )
-    if norm.momentum is None:  # the mean over all batches, which `training.calibrate` takes
+    if norm.momentum is None:  # `training.calibrate` computes the mean over all batches
         return
     norm.momentum = max(momentum or 0.0, 1 / (1 + seen)) if norm.training else momentum
     if norm.momentum == momentum:
@@ -44,7 +46,7 @@ def first_statistics(momentum: float | None, norm: Any, _: Any) -> None:
 
 @torch.no_grad()
 def copy(shared: Any, alone: Any, parts: Sequence[int] = (0,)) -> None:
-    """Copies weights to a child's module; of blocks those of the parts that there are."""
+    """Copies the weights of a shared module to the child's module. `parts` says which blocks the child has."""
     match shared:
         case Projection():
             copy(shared.conv, alone[1], parts)
@@ -58,10 +60,10 @@ def copy(shared: Any, alone: Any, parts: Sequence[int] = (0,)) -> None:
             if shared.bias is not None:
                 alone.get_parameter("bias").copy_(shared.bias)
         case _:
-            alone.load_state_dict(shared.state_dict(), strict=False)  # a child's batch norms also have statistics
+            alone.load_state_dict(shared.state_dict(), strict=False)  # only a child's batch norms have statistics
 
 
 def copy_edges(space: CellSpace, mixed: Any, cell: Any) -> None:
-    """Copies the ops of a `Cell` from those of a `MixedCell`."""
+    """Copies the weights of the chosen ops from a `MixedCell` to a `Cell`."""
     for (edge, op), alone in zip(cell.named, cell.ops, strict=True):
         copy(mixed.edges[space.edges.index(edge)].ops[op], alone)

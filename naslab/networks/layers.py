@@ -1,4 +1,4 @@
-"""Convolutional networks whose layers choose filters, strides and inputs (Zoph & Le 2017)."""
+"""Convolutional networks with chosen filters, strides and inputs for every layer (Zoph & Le 2017)."""
 
 from collections.abc import Iterable, Sequence
 
@@ -11,17 +11,17 @@ from naslab.spaces import ConvSpace
 
 
 class ConvChild(nn.Module):
-    """Layers of chosen filters and chosen inputs (Zoph & Le 2017, sections 3.1 and 3.3).
+    """A network of layers with chosen filters and chosen inputs (Zoph & Le 2017, sections 3.1 and 3.3).
 
-    A layer reads the layers whose skip bits are set, concatenated in depth, or the layer before it in a space without
-    skips. Section 3.3 repairs what a string may leave broken: a layer that reads none reads the image; the layers that
-    none reads, the last always among them, are concatenated for the classifier; maps that are smaller than others of a
-    concatenation get zeros around them.
+    A layer reads the layers whose skip bits are set, concatenated along channels. In a space without skips it reads the
+    layer before it. Section 3.3 completes strings that do not describe a whole network. A layer without inputs reads
+    the image. The layers that no layer reads are concatenated for the classifier; the last layer is always one of them.
+    In a concatenation smaller maps are zero-padded to the size of the largest.
 
-    The paper is silent on the rest. A layer is a convolution without bias, batch norm, ReLU. It pads, mostly evenly and
-    the odd one at the end, so that H pixels leave as ceil(H / stride) whatever the filter; a `pool` of p then leaves
-    every p-th of them, the maximum of p x p. Zeros are put around a smaller map, the odd row below, the odd column to
-    the right. The classifier is global average pooling, zeros included, and a linear layer.
+    The paper does not specify the rest. A layer is a convolution without bias, a batch norm and a ReLU. It is padded so
+    that H pixels become ceil(H / stride) for every filter size; if the padding is odd, the larger part is at the end. A
+    `pool` of p is a p x p max pool with stride p. Smaller maps are padded on all sides; an odd row goes below, an odd
+    column to the right. The classifier is global average pooling, which counts the zeros, and a linear layer.
     """
 
     def __init__(self, space: ConvSpace, tokens: Iterable[int], in_channels: int, classes: int) -> None:
@@ -46,14 +46,14 @@ class ConvChild(nn.Module):
         self.classifier = nn.Linear(sum(depth[i] for i in self.unread), classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, classes) of x (B, in_channels, H, W)."""
+        """Returns logits (B, classes) of x (B, in_channels, H, W)."""
         outputs = {IMAGE: x}
         for i, (layer, reads) in enumerate(zip(self.layers, self.reads, strict=True)):
             outputs[i] = layer(concatenate([outputs[j] for j in reads]))  # (B, filters, H', W')
         return self.classifier(average(concatenate([outputs[i] for i in self.unread])))
 
 
-IMAGE = -1  # among the layers that a layer of `ConvChild` reads
+IMAGE = -1  # stands for the image in the list of layers that a layer reads
 
 
 def conv_layer(
@@ -65,7 +65,7 @@ def conv_layer(
     filters: int,
     pool: int = 1,
 ) -> nn.Sequential:
-    """(B, c_in, H, W) -> (B, filters, H', W'), H' = ceil(ceil(H / stride) / pool), for filters of any size."""
+    """Builds a layer of `ConvChild`: (B, c_in, H, W) -> (B, filters, H', W'), H' = ceil(ceil(H / stride) / pool)."""
     size, stride = (filter_height, filter_width), (stride_height, stride_width)
     rows, columns = ((k - 1) % 2 for k in size)  # a filter of even size pads one more at the end
     return nn.Sequential(
@@ -78,7 +78,7 @@ def conv_layer(
 
 
 def concatenate(maps: Sequence[Tensor]) -> Tensor:
-    """Maps (B, C_k, H_k, W_k) in depth, smaller ones with zeros around them: (B, sum of C_k, max H_k, max W_k)."""
+    """Concatenates maps (B, C_k, H_k, W_k) along channels, zero-padded: -> (B, sum of C_k, max H_k, max W_k)."""
     height, width = (max(x.shape[axis] for x in maps) for axis in (-2, -1))
     padded = []
     for x in maps:

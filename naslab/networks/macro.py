@@ -1,4 +1,4 @@
-"""Convolutional networks whose layers choose an op and skip connections: ENAS' macro space."""
+"""Convolutional networks with a chosen op and chosen skip connections for every layer: ENAS' macro space."""
 
 from collections.abc import Iterable
 
@@ -13,16 +13,17 @@ from naslab.spaces import MacroSpace
 class MacroChild(nn.Module):
     """A chain of layers with skip connections (Pham et al. 2018, "Designing Convolutional Networks").
 
-    A layer applies its op to the output of the layer before it (the first: of the stem). If skip bits are set, the
-    result and the outputs of the chosen layers are concatenated in depth and brought back to `channels` by a 1x1
-    convolution; bit i - 1 of layer i thus goes around its op alone. Before layers L // 3 and 2L // 3 every earlier
-    output that is still read is halved by a factorised reduction. Channels stay constant.
+    A layer applies its op to the output of the layer before it; the first layer reads the stem. If skip bits are set,
+    the result and the outputs of the chosen layers are concatenated, and a 1x1 convolution projects them to `channels`.
+    Bit i - 1 of layer i is therefore a connection that skips only the op of layer i. Before layers L // 3 and 2L // 3
+    factorised reductions halve the resolution of all earlier outputs that are read later. The number of channels is
+    constant.
 
-    In the paper the outputs of the chosen layers, concatenated, are what a layer's op reads. The order here, op
-    first, is that of the authors' code, which differs elsewhere. Searching, it adds skips up and normalises.
-    Retraining, it concatenates and projects, at every layer after the first, skips or not, and doubles the channels
-    at each reduction; it counts the stem as the first earlier output, so that bit j chooses layer j - 1; it puts a
-    1x1 convolution before every op, builds plain convolutions for the separable ones, and has no pools.
+    In the paper the op of a layer reads the concatenated outputs of the chosen layers. Here the op comes first, as in
+    the authors' code. That code differs in other points. Its search adds skips and normalises the sum. Its retraining
+    concatenates and projects at every layer after the first, with or without skips, and doubles the channels at each
+    reduction. It counts the stem as the first earlier output, so bit j chooses layer j - 1. It has a 1x1 convolution
+    before every op, plain convolutions instead of separable ones, and no pools.
     """
 
     def __init__(self, space: MacroSpace, tokens: Iterable[int], channels: int, in_channels: int, classes: int) -> None:
@@ -36,7 +37,7 @@ class MacroChild(nn.Module):
 
         self.stem = stem(in_channels, channels)
         self.ops, self.projections, self.reductions = nn.ModuleList(), nn.ModuleList(), nn.ModuleDict()
-        self.halved: list[list[int]] = []  # per layer, the outputs to halve before it; -1 is the stem's
+        self.halved: list[list[int]] = []  # per layer, the outputs to halve before it; -1: the stem
         for i, (op, skips) in enumerate(zip(ops, self.skips, strict=True)):
             still_read = {i - 1, *(j for later in self.skips[i:] for j in later if j < i)}
             self.halved.append(sorted(still_read) if i in (space.layers // 3, 2 * space.layers // 3) else [])
@@ -47,7 +48,7 @@ class MacroChild(nn.Module):
         self.classifier = nn.Linear(channels, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, classes) of x (B, in_channels, H, W)."""
+        """Returns logits (B, classes) of x (B, in_channels, H, W)."""
         outputs = {-1: self.stem(x)}
         for i, (skips, op, project) in enumerate(zip(self.skips, self.ops, self.projections, strict=True)):
             for j in self.halved[i]:

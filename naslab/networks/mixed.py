@@ -1,7 +1,7 @@
-"""Every op at once: what stands on an edge, in a cell and before a cell when an architecture is an argument.
+"""Mixed ops, mixed cells and the layers before a cell: the parts of a network whose architecture is an argument.
 
-A network of these takes mixing weights. A choice runs if its weight is not 0, or if somebody may ask for the weight's
-gradient, which is what the op computes; so at a corner only the chosen ops run, and inside the polytope all of them.
+Such a network takes mixing weights. An op runs if its weight is not 0, or if its weight requires a gradient, which
+depends on the op's output. So only the chosen ops run at a corner, and all ops run inside the polytope.
 
 Sources: Pham et al. 2018, section 2 (shared weights, loose ends, highway); Liu et al. 2019, section 2 (mixed ops).
 """
@@ -17,21 +17,24 @@ from torch import Tensor, nn
 from naslab.ops import ACTIVATIONS, CONV_OPS, every_second, highway
 from naslab.spaces import NONE, CellSpace, Weights, check_tables
 
-Weight = float | Tensor  # a Tensor () if its gradient may be asked for
-Terms = list[tuple[int, Weight]]  # the choices of a row that take part, each with its weight
-Parts = list[tuple[int, Weight, Tensor]]  # maps to be concatenated: place, weight, map (B, C, H, W)
+Weight = float | Tensor  # a Tensor () if it requires a gradient
+Terms = list[tuple[int, Weight]]  # the options of a row that run: index, weight
+Parts = list[tuple[int, Weight, Tensor]]  # maps to concatenate: index of the block, weight, map (B, C, H, W)
 Matrices = Literal["source", "op", "node"]
 
 
 def active(table: Tensor) -> list[Terms]:
-    """The terms of every row of a table (rows, choices)."""
+    """Returns the terms of every row of a table (rows, options).
+
+    All options of a row run if the table requires a gradient; otherwise those whose weight is not 0.
+    """
     if table.requires_grad:
         return [list(enumerate(row.unbind())) for row in table.unbind()]
     return [[(k, w) for k, w in enumerate(row) if w != 0] for row in table.tolist()]
 
 
 def cell_rows(space: CellSpace, weights: Weights) -> dict[str, list[Terms]]:
-    """For each cell the terms of every edge. Raises `ValueError` for tables that are not the space's."""
+    """Returns for each cell the terms of every edge. Raises `ValueError` if the tables do not fit the space."""
     check_tables(space, weights)
     rows = {cell: active(table) for cell, table in weights.items()}
     for cell, edges in rows.items():
@@ -46,10 +49,12 @@ def scaled(weight: Weight, x: Tensor) -> Tensor:
 
 
 def leaving(space: CellSpace, rows: Sequence[Terms]) -> list[tuple[int, Weight]]:
-    """The nodes, from 0, that leave a cell, each with its weight: 1 at a corner, as `CellSpace.leaving` has it.
+    """Returns the nodes, counted from 0, that leave a cell, each with its weight.
 
-    The weight of a loose end is the product over the edges that leave the node of 1 - what they carry in all, at
-    least 0: inside the polytope the probability that nobody reads it, if every edge is there or not by itself.
+    At a corner the weight is 1, and the nodes are those of `CellSpace.leaving`. Inside the polytope a loose end k has
+    the weight prod_e max(0, 1 - w_e) over the edges e from node k, where w_e is the sum of the edge's weights without
+    "none". If w_e is the probability that edge e exists, independently of the others, this product is the probability
+    that no node reads k.
     """
     weights: list[Weight] = [1.0] * space.nodes
     if space.output == "loose":
@@ -63,7 +68,7 @@ def leaving(space: CellSpace, rows: Sequence[Terms]) -> list[tuple[int, Weight]]
 
 
 def without_running_statistics(module: nn.Module) -> nn.Module:
-    """The same module; its norms use the batch's statistics alone, since a moving average would mix architectures."""
+    """Makes the module's batch norms use the batch's statistics only: a moving average would mix architectures."""
     for norm in module.modules():
         if isinstance(norm, nn.modules.batchnorm._NormBase):
             norm.track_running_stats = False
@@ -72,9 +77,10 @@ def without_running_statistics(module: nn.Module) -> nn.Module:
 
 
 class MixedOp(nn.Module):
-    """The weighted sum of all ops on one edge (Liu et al. 2019, eq. 2, the softmax left to whoever makes the weights).
+    """The weighted sum of all ops on one edge: (B, C, H, W) -> (B, C, H', W') (Liu et al. 2019, eq. 2).
 
-    (B, C, H, W) -> (B, C, H', W'). With `pool_norm` a batch norm without affine follows each pool, as in DARTS' search.
+    Takes the weights as given; the caller computes the softmax. With `pool_norm` a batch norm without affine parameters
+    follows each pool, as in DARTS' search.
     """
 
     def __init__(self, names: Sequence[str], channels: int, stride: int, affine: bool, pool_norm: bool = False) -> None:
@@ -92,14 +98,15 @@ class MixedOp(nn.Module):
 
 
 class BlockConv(nn.Module):
-    """A 1x1 convolution of maps concatenated in depth, whichever there are: a block of weights for each that may come.
+    """A 1x1 convolution of maps concatenated along channels. It has a block of weights for each possible map.
 
-    A weight of a map scales its block, which is the smaller of the two; a block that is not needed gets no gradient.
+    Only the given maps and their blocks are used; the other blocks get no gradient. The mixing weight of a map
+    multiplies its block, which is smaller than the map.
     """
 
     def __init__(self, blocks: int, c_in: int, c_out: int, bias: bool = False) -> None:
         super().__init__()
-        whole = nn.Conv2d(blocks * c_in, c_out, 1, bias=bias)  # its initialisation
+        whole = nn.Conv2d(blocks * c_in, c_out, 1, bias=bias)  # initialises the weights
         self.blocks = nn.ParameterList(block.clone() for block in whole.weight.detach().split(c_in, dim=1))
         self.bias = whole.bias
 
@@ -112,13 +119,13 @@ class BlockConv(nn.Module):
 
 
 def joined(parts: Parts) -> tuple[Tensor, list[tuple[int, Weight]]]:
-    """The maps in depth (B, parts * C, H, W), and what `BlockConv` needs to know of them."""
+    """Returns the maps concatenated, (B, parts * C, H, W), and the (index, weight) pairs that `BlockConv` takes."""
     maps = [x for _, _, x in parts]
     return maps[0] if len(maps) == 1 else torch.cat(maps, dim=1), [(k, w) for k, w, _ in parts]
 
 
 class Projection(nn.Module):
-    """`ops.ReLUConvBN` with a 1x1 filter, of whichever parts there are: -> (B, C_out, H, W)."""
+    """`ops.ReLUConvBN` with a 1x1 filter whose input is the given parts -> (B, C_out, H, W)."""
 
     def __init__(self, blocks: int, c_in: int, c_out: int, affine: bool = True) -> None:
         super().__init__()
@@ -131,7 +138,7 @@ class Projection(nn.Module):
 
 
 class ProjectedReduction(nn.Module):
-    """`ops.FactorizedReduction` of whichever parts there are: -> (B, C_out, ceil(H / 2), ceil(W / 2))."""
+    """`ops.FactorizedReduction` whose input is the given parts -> (B, C_out, ceil(H / 2), ceil(W / 2))."""
 
     def __init__(self, blocks: int, c_in: int, c_out: int, affine: bool = True) -> None:
         super().__init__()
@@ -147,7 +154,7 @@ class ProjectedReduction(nn.Module):
 
 
 class Alone(nn.Module):
-    """A part that needs nothing done to it, as the map that it is."""
+    """Returns the map of a single part unchanged."""
 
     def forward(self, parts: Parts) -> Tensor:
         ((_, _, x),) = parts
@@ -155,7 +162,7 @@ class Alone(nn.Module):
 
 
 class MixedCell(nn.Module):
-    """`Cell` with a mixed op on every edge; `preprocess` has one module, parts -> map, for each input."""
+    """A `Cell` with a mixed op on every edge. `preprocess` has one module, parts -> map, for each input."""
 
     def __init__(
         self,
@@ -188,16 +195,16 @@ class MixedCell(nn.Module):
 
 
 class MixedRecurrentCell(nn.Module):
-    """`RecurrentCell` with every function on every edge. cell(x, (h, c), rows) -> (h, c), all (B, units).
+    """A `RecurrentCell` with every function on every edge. cell(x, (h, c), rows) -> (h, c), all (B, units).
 
-    `matrices` says which edges share a matrix (units, to gate and candidate):
-    - "source": one for each node and source, and state 0 is the pair (x_t, h_(t-1)) itself (Pham et al. 2018,
-      Designing Recurrent Cells);
-    - "op": one for each node and function, and state 0 is made by a tanh (the ENAS authors' later code);
-    - "node": one for each node, and state 0 is made by a tanh (the DARTS authors' code).
+    `matrices` says which edges share a matrix. A matrix maps a state (units) to gate and candidate (2 units).
+    - "source": one matrix per node and source; state 0 is the pair (x_t, h_(t-1)) (Pham et al. 2018, Designing
+      Recurrent Cells);
+    - "op": one matrix per node and function; a tanh computes state 0 (the ENAS authors' later code);
+    - "node": one matrix per node; a tanh computes state 0 (the DARTS authors' code).
 
-    With `norm` a batch norm without affine follows state 0, if it is made, and every node, as in DARTS' search. `mask`
-    (B, units) multiplies what the matrices read of the states, not what bypasses them.
+    With `norm` a batch norm without affine parameters follows every node and a computed state 0, as in DARTS' search.
+    `mask` (B, units) multiplies the states that the matrices read. It does not act on the highway connection.
     """
 
     def __init__(self, space: CellSpace, units: int, matrices: Matrices, norm: bool = False) -> None:
@@ -212,7 +219,7 @@ class MixedRecurrentCell(nn.Module):
                     self.weights[key] = nn.Linear(reads, 2 * units, bias=False)
 
     def key(self, source: int, target: int, op: str) -> str:
-        """The name of the matrix that an edge with this op reads through."""
+        """Returns the name of the matrix for this op on this edge."""
         return f"{target}" + {"source": f"_{source}", "op": f"_{op}", "node": ""}[self.matrices]
 
     def normalise(self, state: Tensor) -> Tensor:

@@ -1,17 +1,17 @@
-"""What all convolutional networks here are made of, beside the ops."""
+"""Parts that all convolutional networks share, apart from the ops."""
 
 from torch import Tensor, nn
 
 
 def count_parameters(model: nn.Module) -> int:
-    """How many numbers the optimiser trains."""
+    """Returns the number of trainable parameters."""
     return sum(p.numel() for p in model.parameters())
 
 
 def drop_path(x: Tensor, probability: float) -> Tensor:
-    """Zeroes each sample with the given probability and scales the others up, so that the mean stays.
+    """Sets each sample of x (B, C, H, W) to 0 with the given probability and scales up the rest: the mean is kept.
 
-    (B, C, H, W) -> (B, C, H, W); Larsson et al. 2017, in the form of Zoph et al. 2018. Draws on the device of x.
+    Larsson et al. 2017, in the form of Zoph et al. 2018. Draws random numbers on the device of x.
     """
     keep = x.new_empty(len(x), 1, 1, 1).bernoulli_(1 - probability)
     return x * keep / (1 - probability)

@@ -18,7 +18,7 @@ State = tuple[Tensor, Tensor]  # h, c of a recurrent cell, both (B, units)
 
 
 def check_language_model(vocabulary: int, units: int, layers: int, dropout: "float | Dropouts") -> None:
-    """Raises `ValueError` for the size of a `RecurrentChild` out of range."""
+    """Raises `ValueError` if an argument of `RecurrentChild` is out of range."""
     checks.whole(1, vocabulary=vocabulary, units=units, layers=layers)
     if not isinstance(dropout, Dropouts):
         checks.number(0, 1, dropout=dropout)
@@ -27,16 +27,17 @@ def check_language_model(vocabulary: int, units: int, layers: int, dropout: "flo
 class TreeCell(nn.Module):
     """A recurrent cell as a binary tree (Zoph & Le 2017, section 3.4 and figure 5). cell(x, (h, c)) -> (h, c).
 
-    All of (B, units), as in `nn.LSTMCell`. Node i yields a_i = act_i(s_i). For leaf i = 0, ..., base - 1, s_i combines
-    W_(2i+1) x_t and W_(2i+2) h_(t-1); node base + i combines a_2i and a_(2i+1). Only leaves have weights, and there
-    are no biases, as in the paper's formulas: a string whose products all vanish at h = 0 stays at 0 for ever.
+    x, h and c are (B, units), as in `nn.LSTMCell`. Node i computes a_i = act_i(s_i). For leaf i = 0, ..., base - 1, s_i
+    combines W_(2i+1) x_t and W_(2i+2) h_(t-1). For node base + i, s combines a_2i and a_(2i+1). Only leaves have
+    weights. There are no biases, as in the paper's formulas, so a cell whose products are all 0 at h = 0 stays at 0.
 
-    c_t is s of the node that the first cell index names: before the activation, hence before any injection into this
-    node. The node that the second names has c_(t-1) injected after its activation: whoever reads it, its parent or, at
-    the root, h_t, reads act(combine(a, c_(t-1))). So where both name one node, c_t knows of c_(t-1) only through
-    h_(t-1); where the first is above the second, c_t has passed through the injection.
+    The first cell index names the node whose s becomes c_t: its value before the activation and before any injection.
+    The second cell index names the node into which c_(t-1) is injected, after its activation a. The parent of that node
+    (or h_t, if the node is the root) reads act(combine(a, c_(t-1))) instead of a. If both indices name the same node,
+    c_t depends on c_(t-1) only through h_(t-1). If the first node is an ancestor of the second, c_t depends on the
+    injection.
 
-    The weights start as those of `nn.Linear`, uniform in +-1 / sqrt(units); the paper searched over their range.
+    Weights are initialised like `nn.Linear`, uniform in +-1 / sqrt(units). The paper searches over this range.
     """
 
     def __init__(self, space: TreeSpace, tokens: Iterable[int], units: int) -> None:
@@ -71,16 +72,18 @@ class TreeCell(nn.Module):
 
 
 class RecurrentCell(nn.Module):
-    """A recurrent cell as a graph with highway nodes. cell(x, (h, c)) -> (h, c), all (B, units); c only passes.
+    """A recurrent cell as a graph with highway nodes. cell(x, (h, c)) -> (h, c), all (B, units); c is unchanged.
 
-    Node l reads an earlier state s through its matrix (units, to gate and candidate) and its function:
+    A node reads one earlier state s. Its matrix maps s to a gate and a candidate, and with its function f the node is
     s + sigmoid(gate) (f(candidate) - s) (Pham et al. 2018, "Designing Recurrent Cells"; the gate: "Language Model with
-    Penn Treebank"). h_t is the mean of the states that leave. `matrices` says what state 0 is: for "source", as in the
-    paper, the pair (x_t, h_(t-1)), read by a matrix of twice the size, with h_(t-1) as s; else h_(t-1) + sigmoid(gate)
-    (tanh(candidate) - h_(t-1)), read from the pair by a matrix of its own (the ENAS authors' later code; Liu et al.
-    2019, appendix A.1.2).
+    Penn Treebank"). h_t is the mean of the states that leave.
 
-    `mask` (B, units) multiplies what the matrices read of the states, not what bypasses them.
+    `matrices` determines state 0. With "source", as in the paper, state 0 is the pair (x_t, h_(t-1)): a node that reads
+    it has a matrix with twice as many inputs, and uses h_(t-1) as s. Otherwise state 0 is a highway node with its own
+    matrix, which reads the pair: h_(t-1) + sigmoid(gate) (tanh(candidate) - h_(t-1)) (the ENAS authors' later code; Liu
+    et al. 2019, appendix A.1.2).
+
+    `mask` (B, units) multiplies the states that the matrices read. It does not act on the highway connection.
     """
 
     def __init__(self, space: CellSpace, nodes: Nodes, units: int, matrices: Matrices) -> None:
@@ -106,17 +109,17 @@ class RecurrentCell(nn.Module):
 
 @dataclass(frozen=True)
 class Dropouts:
-    """What a language model drops, each with one mask for all time steps of a batch (Gal & Ghahramani 2016).
+    """Dropout probabilities of a language model. A mask is the same at all time steps of a batch.
 
-    The defaults are those of Liu et al. 2019, section A.1.2, for search; to retrain, section A.2.2 adds `words` 0.1.
-    Each layer has masks of its own. Raises `ValueError` out of range.
+    Gal & Ghahramani 2016. The defaults are those of Liu et al. 2019, section A.1.2, for the search; section A.2.2 adds
+    `words` 0.1 for retraining. Each layer has its own masks. Raises `ValueError` if a value is out of range.
     """
 
-    words: float = 0.0  # of the vocabulary, as a whole
-    embedding: float = 0.2
-    input: float = 0.75  # of a cell
-    hidden: float = 0.25  # states, where the matrices of a cell read them
-    output: float = 0.75  # of the last layer, for the decoder
+    words: float = 0.0  # whole words: all their occurrences in the batch
+    embedding: float = 0.2  # units of the embeddings
+    input: float = 0.75  # units of the input of a layer
+    hidden: float = 0.25  # units of the states that the matrices of a cell read
+    output: float = 0.75  # units of the last layer's output, before the decoder
 
     def __post_init__(self) -> None:
         checks.number(0, 1, **asdict(self))
@@ -125,11 +128,13 @@ class Dropouts:
 class RecurrentChild(nn.Module):
     """A language model: embedding, `layers` of recurrent cells, decoder (Zoph & Le 2017, section 4.2).
 
-    `cell(units)` makes a layer: any module with cell(x, (h, c)) -> (h, c), such as `lambda n: nn.LSTMCell(n, n)`;
-    whatever `forward` is given beyond tokens and state is handed on to it.
-    Embedding and decoder share one matrix, the paper's "shared embeddings" (Press & Wolf 2017); the decoder has a
-    bias. Dropout, if a number, acts on what goes into a layer and into the decoder, anew at every time step and not
-    along time (Zaremba et al. 2014). `Dropouts.hidden` needs cells that take a `mask`, as `RecurrentCell` does.
+    `cell(units)` builds a layer: any module with cell(x, (h, c)) -> (h, c), such as `lambda n: nn.LSTMCell(n, n)`.
+    `forward` passes its extra arguments to the cells. Embedding and decoder share one matrix, the paper's "shared
+    embeddings" (Press & Wolf 2017); the decoder has a bias.
+
+    If `dropout` is a number, it acts on the input of every layer and of the decoder, not on the recurrent connections,
+    with a new mask at every time step (Zaremba et al. 2014). `Dropouts.hidden` requires cells whose `forward` takes a
+    `mask`, like `RecurrentCell`.
     """
 
     def __init__(
@@ -153,12 +158,15 @@ class RecurrentChild(nn.Module):
             raise ValueError(f"hidden: got {hidden}, expected 0: a {type(self.cells[0]).__name__} takes no mask")
 
     def forward(self, tokens: Tensor, state: list[State] | None = None, *more: Any) -> tuple[Tensor, list[State]]:
-        """Tokens (T, B) int64 and each layer's (h, c), zeros for None -> logits (T, B, vocabulary) and new states."""
+        """Maps tokens (T, B) int64 and the (h, c) of each layer to logits (T, B, vocabulary) and the new states.
+
+        `state` None means zeros.
+        """
         outputs, after = self.read(tokens, state, *more)
         return self.decode(outputs), after
 
     def read(self, tokens: Tensor, state: list[State] | None = None, *more: Any) -> tuple[Tensor, list[State]]:
-        """As `forward`, but instead of logits what the last layer puts out, (T, B, units)."""
+        """Like `forward`, but returns the outputs of the last layer (T, B, units) instead of logits."""
         if tokens.ndim != 2 or tokens.dtype != torch.int64:
             raise ValueError(f"tokens: got {tokens.dtype} {tuple(tokens.shape)}, expected int64 (T, B)")
         x = self.embed(tokens)  # (T, B, units)
@@ -176,7 +184,7 @@ class RecurrentChild(nn.Module):
         return x, after
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """Tokens (T, B) -> (T, B, units)."""
+        """Maps tokens (T, B) to embeddings (T, B, units), after the dropouts `words` and `embedding`."""
         x = self.embedding(tokens)
         if not isinstance(self.dropout, Dropouts) or not self.training:
             return x
@@ -184,21 +192,21 @@ class RecurrentChild(nn.Module):
         return self.drop(x * words[tokens][..., None], "embedding")
 
     def drop(self, x: Tensor, place: str) -> Tensor:
-        """x (T, B, units) after the dropout of that place."""
+        """Returns x (T, B, units) after the dropout named `place`, a field of `Dropouts`."""
         if not isinstance(self.dropout, Dropouts):
             return F.dropout(x, self.dropout, self.training)
         return x * F.dropout(torch.ones_like(x[0]), getattr(self.dropout, place), self.training)
 
     def decode(self, outputs: Tensor) -> Tensor:
-        """What the last layer puts out (T, B, units) -> logits (T, B, vocabulary)."""
+        """Maps the outputs of the last layer (T, B, units) to logits (T, B, vocabulary)."""
         return self.decoder(self.drop(outputs, "output"))
 
 
 @torch.no_grad()
 def start_within(spread: float, model: nn.Module) -> None:
-    """Draws the weights anew, uniform in +-spread, from torch's global generator; vectors, the biases, become 0.
+    """Initialises the weights uniformly in +-spread from torch's global generator. Sets biases (vectors) to 0.
 
-    The DARTS authors' recurrent networks start within 0.04. Raises `ValueError` for a spread that is not above 0.
+    The DARTS authors' recurrent networks use the spread 0.04. Raises `ValueError` unless the spread is above 0.
     """
     checks.positive(spread=spread)
     for p in model.parameters():

@@ -1,4 +1,4 @@
-"""The supergraph of a space of recurrent cells: a language model whose cells have every function on every edge."""
+"""The supergraph of a space of recurrent cells: a language model with every function on every edge of its cells."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -14,17 +14,17 @@ from naslab.spaces import CellSpace, Weights
 
 
 class RecurrentNet(nn.Module):
-    """The language model of `RecurrentChild` whose cells have every function on every edge.
+    """The language model of `RecurrentChild` with every function on every edge of its cells.
 
-    `matrices` says which edges share a matrix, `norm` whether nodes are normalised: see `MixedRecurrentCell`.
-    `fast`, for "node" matrices, runs every function, chosen or not, by way of `batched`, which computes the same.
+    `matrices` says which edges share a matrix, and `norm` whether nodes are normalised: see `MixedRecurrentCell`.
+    `fast`, for "node" matrices only, computes the same with `batched` but runs every function, chosen or not.
     """
 
     @classmethod
     def darts(
         cls, space: CellSpace, vocabulary: int, units: int = 300, dropout: float | Dropouts = 0.0
     ) -> "RecurrentNet":
-        """The network that DARTS searches, in its fast form (Liu et al. 2019, section 3.1.2)."""
+        """Builds the network of DARTS' search with `fast` (Liu et al. 2019, section 3.1.2)."""
         return cls(space, vocabulary, units, dropout=dropout, matrices="node", norm=True, fast=True)
 
     def __init__(
@@ -51,7 +51,7 @@ class RecurrentNet(nn.Module):
         self.model = RecurrentChild(lambda n: cell(space, n, matrices, norm), **self.size)
 
     def forward(self, x: Tensor, weights: Weights, state: list[State] | None = None) -> tuple[Tensor, list[State]]:
-        """Tokens (T, B) int64 and each layer's (h, c) -> logits (T, B, vocabulary) and new states."""
+        """Maps tokens (T, B) int64 and the (h, c) of each layer to logits (T, B, vocabulary) and the new states."""
         (rows,) = cell_rows(self.space, weights).values()
         (table,) = weights.values()
         if self.norm and x.shape[1] == 1:
@@ -59,7 +59,10 @@ class RecurrentNet(nn.Module):
         return self.model(x, state, by_node(self.space, table) if self.fast else rows)
 
     def child(self, tokens: Iterable[int]) -> RecurrentChild:
-        """The architecture built alone, with a copy of the shared weights; equal, but for `norm` and dropout."""
+        """Builds the architecture as a child with a copy of the shared weights.
+
+        It computes the same, except for random dropout masks and that a child has no `norm`.
+        """
         tokens = self.space.check(tokens)
         child = build_recurrent(self.space, tokens, **self.size, matrices=self.matrices)
         child = child.to(self.model.decoder.weight)

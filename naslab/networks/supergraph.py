@@ -1,14 +1,14 @@
-"""The supergraph: one network for a whole space, whose weights all architectures share.
+"""Supergraphs of convolutional networks: one network for a whole space, whose weights all architectures share.
 
 `model(x, weights)` takes any mixing weights, from one-hot (`space.one_hot(tokens)`, an architecture) to uniform. The
-network keeps no architecture of its own. At a corner only the chosen ops run. `model.child(tokens)` builds the same
-network alone and copies the shared weights into it.
+network stores no architecture. At a corner only the chosen ops run. `model.child(tokens)` builds the network of one
+architecture and copies the shared weights into it.
 
-Batch norms use the statistics of the batch, in evaluation too: a moving average would mix architectures. So a child
-has no statistics of its own yet. In training mode it equals the supergraph. In evaluation mode it raises `ValueError`
-until it has been trained, or calibrated by `training.calibrate`.
+Batch norms use the statistics of the batch, also in evaluation mode: a moving average would mix architectures. So a new
+child has no running statistics. In training mode it equals the supergraph. In evaluation mode it raises `ValueError`
+until it is trained, or calibrated by `training.calibrate`.
 
-Source: Pham et al. 2018, section 2. The same networks, inside the polytope, are those of Liu et al. 2019.
+Source: Pham et al. 2018, section 2. With weights inside the polytope these are the networks of Liu et al. 2019.
 """
 
 from collections.abc import Iterable
@@ -44,11 +44,11 @@ from naslab.spaces import CellSpace, MacroSpace, Space, Weights, check_tables
 
 
 class MacroNet(nn.Module):
-    """All layers of a `MacroSpace`, each with every op and a way in from every earlier layer.
+    """The supergraph of a `MacroSpace`: each layer has every op and a skip connection from every earlier layer.
 
-    Pham et al. 2018, Designing Convolutional Networks. At a corner it is `MacroChild`. Inside: a skip's weight
-    scales the block of the projection that reads it, and what bypasses the projection has the weight of "no skip at
-    all", the product of the weights of all zeros.
+    Pham et al. 2018, Designing Convolutional Networks. At a corner it equals `MacroChild`. Inside the polytope the
+    weight of a skip scales the projection's block for that skip. A layer outputs p out + (1 - p) projection, where out
+    is the output of its op and p, the weight of "no skip at all", is the product of the weights of its zero bits.
     """
 
     def __init__(self, space: MacroSpace, channels: int, in_channels: int = 3, classes: int = 10) -> None:
@@ -58,7 +58,7 @@ class MacroNet(nn.Module):
         self.stem = stem(in_channels, channels)
         self.layers = nn.ModuleList(MixedOp(space.ops, channels, 1, affine=True) for _ in range(space.layers))
         projections = (Projection(1 + i, channels, channels) for i in range(1, space.layers))
-        self.projections = nn.ModuleList([nn.Identity(), *projections])  # the first layer has nothing to skip from
+        self.projections = nn.ModuleList([nn.Identity(), *projections])  # the first layer has no skips
         self.halves = sorted({space.layers // 3, 2 * space.layers // 3})
         self.reductions = nn.ModuleDict(
             {f"{i}_{j}": FactorizedReduction(channels, channels) for i in self.halves for j in range(min(i - 1, 0), i)}
@@ -67,7 +67,7 @@ class MacroNet(nn.Module):
         without_running_statistics(self)
 
     def forward(self, x: Tensor, weights: Weights) -> Tensor:
-        """Logits (B, classes) of x (B, in_channels, H, W). Raises `ValueError` for tables that are not the space's."""
+        """Returns logits (B, classes) of x (B, in_channels, H, W). Raises `ValueError` for tables of another space."""
         check_tables(self.space, weights)
         check_values(x, len(self.halves))
         ops, bits = active(weights["op"]), active(weights["skip"].flatten(0, 1))
@@ -90,7 +90,7 @@ class MacroNet(nn.Module):
         return self.classifier(average(outputs[n - 1]))
 
     def child(self, tokens: Iterable[int]) -> MacroChild:
-        """The architecture built alone, with a copy of the shared weights; equal in training mode."""
+        """Builds the architecture as a child with a copy of the shared weights. Equal in training mode."""
         tokens = self.space.check(tokens)
         child = build(self.space, tokens, **self.size).to(self.classifier.weight)
         assert isinstance(child, MacroChild)
@@ -108,22 +108,22 @@ class MacroNet(nn.Module):
 
 
 class ConvNet(nn.Module):
-    """Normal and reduction cells in the skeleton of `CellChild`, with every op on every edge.
+    """The supergraph of normal and reduction cells, in the skeleton of `CellChild`: every op on every edge.
 
-    `affine` is that of the batch norms in cells, `pool_norm` puts one after each pool: ENAS has (True, False), DARTS'
-    search (False, True), which `ConvNet.darts` builds. States that leave a cell are concatenated, each read through its
-    own block of weights. An op has its weights on an edge; the ENAS authors' code has a second copy of them for the
-    second of a node's pairs.
+    `affine` gives the batch norms in cells affine parameters. `pool_norm` adds a batch norm after each pool. ENAS uses
+    (True, False); DARTS' search uses (False, True), which `ConvNet.darts` builds. The states that leave a cell are
+    concatenated, and the next layer has a block of weights for each of them. Every (edge, op) has one set of weights;
+    the ENAS authors' code has two, one for each pair of a node.
 
-    `fast` runs every op, chosen or not, by way of `batched`, which computes the same; it is for DARTS' search. It is
-    fastest with model and images in `torch.channels_last` memory.
+    `fast`, for DARTS' search, computes the same with `batched` but runs every op, chosen or not. It is fastest with
+    model and images in `torch.channels_last` memory.
     """
 
     @classmethod
     def darts(
         cls, space: CellSpace, channels: int = 16, cells: int = 8, in_channels: int = 3, classes: int = 10
     ) -> "ConvNet":
-        """The network that DARTS searches, in its fast form (Liu et al. 2019, section 3.1.1)."""
+        """Builds the network of DARTS' search with `fast` (Liu et al. 2019, section 3.1.1)."""
         net = cls(space, channels, cells, in_channels, classes, affine=False, pool_norm=True, fast=True)
         return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -149,7 +149,7 @@ class ConvNet(nn.Module):
         self.stem = stem(in_channels, 3 * channels)
         self.cells = nn.ModuleList()
         self.kinds: list[str] = []
-        older = newer = (1, 3 * channels)  # of the last two outputs: parts, channels of each
+        older = newer = (1, 3 * channels)  # the last two outputs: number of parts, channels per part
         for kind, c, reduced in skeleton(cells, channels):
             older_to_c = (ProjectedReduction if reduced else Projection)(*older, c, affine)
             preprocess = (older_to_c, Projection(*newer, c, affine))
@@ -157,11 +157,11 @@ class ConvNet(nn.Module):
             self.cells.append((BatchedCell if fast else MixedCell)(space, c, stride, preprocess, affine, pool_norm))
             self.kinds.append(kind)
             older, newer = newer, (space.nodes, c)
-        self.classifier = BlockConv(*newer, classes, bias=True)  # linear: it reads averages
+        self.classifier = BlockConv(*newer, classes, bias=True)  # reads averaged maps: a linear layer
         without_running_statistics(self)
 
     def forward(self, x: Tensor, weights: Weights) -> Tensor:
-        """Logits (B, classes) of x (B, in_channels, H, W). Raises `ValueError` for tables that are not the space's."""
+        """Returns logits (B, classes) of x (B, in_channels, H, W). Raises `ValueError` for tables of another space."""
         rows = cell_rows(self.space, weights)
         check_values(x, self.kinds.count("reduce"))
         older: Parts = [(0, 1.0, self.stem(x))]
@@ -171,17 +171,17 @@ class ConvNet(nn.Module):
         return classified(self.classifier, newer)
 
     def child(self, tokens: Iterable[int]) -> CellChild:
-        """The architecture built alone, with copies of the shared weights; equal in training mode, but for `pool_norm`.
+        """Builds the architecture as a child with a copy of the shared weights.
 
-        In evaluation mode it raises `ValueError` until it has statistics: see the module.
-
-        A pair that a node takes twice becomes two ops with weights of their own.
+        In training mode it computes the same, except that a child has no `pool_norm`. In evaluation mode it raises
+        `ValueError` until it has statistics: see the module. A pair that a node takes twice becomes two ops with
+        separate weights.
         """
         tokens = self.space.check(tokens)
         child = build(self.space, tokens, **self.size).to(self.classifier.bias)
         assert isinstance(child, CellChild)
         copy(self.stem, child.stem)
-        older = newer = [0]  # the parts of the last two outputs that there are
+        older = newer = [0]  # the last two outputs: which parts the child has
         mixed: Any
         cell: Any
         for mixed, cell in zip(self.cells, child.cells, strict=True):
@@ -194,7 +194,7 @@ class ConvNet(nn.Module):
 
 
 class BenchNet(nn.Module):
-    """The skeleton of NAS-Bench-201, `BenchChild`, with every op on every edge; arguments as `ConvNet`."""
+    """The supergraph of NAS-Bench-201, in the skeleton of `BenchChild`. Arguments as for `ConvNet`."""
 
     def __init__(
         self,
@@ -221,7 +221,7 @@ class BenchNet(nn.Module):
         without_running_statistics(self)
 
     def forward(self, x: Tensor, weights: Weights) -> Tensor:
-        """Logits (B, classes) of x (B, in_channels, H, W). Raises `ValueError` for tables that are not the space's."""
+        """Returns logits (B, classes) of x (B, in_channels, H, W). Raises `ValueError` for tables of another space."""
         (rows,) = cell_rows(self.space, weights).values()
         check_values(x, 2)
         x = self.stem(x)
@@ -233,7 +233,7 @@ class BenchNet(nn.Module):
         return self.classifier(average(F.relu(self.norm(x))))
 
     def child(self, tokens: Iterable[int]) -> BenchChild:
-        """The architecture built alone, with the shared weights copied in; as `ConvNet.child`."""
+        """Builds the architecture as a child with a copy of the shared weights, as `ConvNet.child` does."""
         child = build(self.space, self.space.check(tokens), **self.size).to(self.classifier.weight)
         assert isinstance(child, BenchChild)
         for name in ("stem", "norm", "classifier"):
@@ -247,7 +247,7 @@ class BenchNet(nn.Module):
 
 
 def classified(classifier: BlockConv, parts: Parts) -> Tensor:
-    """Logits (B, classes) of parts (B, C, H, W), averaged."""
+    """Returns logits (B, classes) of the averages of parts (B, C, H, W)."""
     x, kept = joined(parts)
     return classifier(F.avg_pool2d(x, x.shape[-2:]), kept).flatten(1)
 
@@ -255,7 +255,7 @@ def classified(classifier: BlockConv, parts: Parts) -> Tensor:
 def check_size(
     space: Space, kind: type, channels: int, in_channels: int, classes: int, cells: int | None = None
 ) -> dict[str, Any]:
-    """The size by name, as `build` takes it. Raises its `ValueError`, or one for a space of another kind."""
+    """Returns the keyword arguments of `build`. Raises its `ValueError`, or one if the children are not a `kind`."""
     size: dict[str, Any] = {"channels": channels, "cells": cells, "in_channels": in_channels, "classes": classes}
     if kind is not MacroChild:
         checks.whole(1, cells=cells)
@@ -265,7 +265,7 @@ def check_size(
 
 
 def check_values(x: Tensor, reductions: int) -> None:
-    """Raises `ValueError` if the smallest maps have one value per channel: a batch norm would make it 0."""
+    """Raises `ValueError` if the smallest maps of the batch have one value per channel: batch norm would make it 0."""
     b, _, h, w = x.shape
     if b * -(-h // 2**reductions) * -(-w // 2**reductions) == 1:
         raise ValueError(
