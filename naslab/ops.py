@@ -1,9 +1,9 @@
-"""What an edge, a layer or a node may compute: plain dicts from a name to a builder or a function.
+"""The ops of edges, layers and nodes: dicts from a name to a builder or a function.
 
-Every convolution is ReLU, convolution, batch norm, in this order and without bias; every op keeps the number of
-channels and pads, so that a map of H pixels leaves as one of ceil(H / stride).
+Every convolution is a sequence of ReLU, convolution without bias, and batch norm. Every op keeps the number of channels
+and pads its input, so that H pixels become ceil(H / stride).
 
-An op must not change its input in place: other edges read it too.
+An op must not change its input in place, because other edges read it, too.
 
 Sources: Liu et al. 2019, section 3.1.1 and the authors' code (DARTS ops); Pham et al. 2018, Designing
 Convolutional Networks (`conv_3x3`, `conv_5x5`); Dong & Yang 2020, section 2.1 (`nor_conv_*`); Zoph et al. 2018
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 
 class ReLUConvBN(nn.Sequential):
-    """(B, C_in, H, W) -> (B, C_out, H', W'), H' = ceil(H / stride)."""
+    """ReLU, convolution, batch norm: (B, C_in, H, W) -> (B, C_out, H', W'), where H' = ceil(H / stride)."""
 
     def __init__(self, c_in: int, c_out: int, kernel: int, stride: int = 1, affine: bool = True) -> None:
         super().__init__(
@@ -29,7 +29,10 @@ class ReLUConvBN(nn.Sequential):
 
 
 class DepthwiseBN(nn.Sequential):
-    """A spatial convolution within each channel, then a 1x1 convolution across them. Shapes as `ReLUConvBN`."""
+    """A depthwise separable convolution: ReLU, depthwise convolution, 1x1 convolution, batch norm.
+
+    Maps (B, C, H, W) to (B, C, H', W'), where H' = ceil(H / stride).
+    """
 
     def __init__(self, channels: int, kernel: int, stride: int = 1, dilation: int = 1, affine: bool = True) -> None:
         padding = dilation * (kernel // 2)
@@ -42,17 +45,16 @@ class DepthwiseBN(nn.Sequential):
 
 
 class FactorizedReduction(nn.Module):
-    """Halves a map, reading all of it on the diagonal: two strided 1x1 convolutions, the second shifted by a pixel.
+    """A factorised reduction: (B, C_in, H, W) -> (B, C_out, ceil(H / 2), ceil(W / 2)).
 
-    A factorised reduction; the name is the one of the authors' code.
-
-    (B, C_in, H, W) -> (B, C_out, ceil(H / 2), ceil(W / 2)). Maps of odd size get a row and a column of zeros.
+    Concatenates two 1x1 convolutions with stride 2. The second one reads the map shifted by one pixel in both
+    directions. Maps of odd size are padded with a row and a column of zeros. The name comes from the authors' code.
     """
 
     def __init__(self, c_in: int, c_out: int, affine: bool = True) -> None:
         super().__init__()
-        self.straight = nn.Conv2d(c_in, c_out // 2, 1, bias=False)  # of the pixels that are left
-        self.shifted = nn.Conv2d(c_in, c_out - c_out // 2, 1, bias=False)
+        self.straight = nn.Conv2d(c_in, c_out // 2, 1, bias=False)  # reads even rows and columns
+        self.shifted = nn.Conv2d(c_in, c_out - c_out // 2, 1, bias=False)  # reads odd rows and columns
         self.norm = nn.BatchNorm2d(c_out, affine=affine)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -61,20 +63,21 @@ class FactorizedReduction(nn.Module):
 
 
 def every_second(x: Tensor, first: int) -> Tensor:
-    """Every second pixel of both sides from `first`, 0 or 1, padded: (B, C, H, W) -> (B, C, ceil(H / 2), ceil(W / 2)).
+    """Returns every second row and column, starting from `first` (0 or 1): -> (B, C, ceil(H / 2), ceil(W / 2)).
 
-    Ahead of a 1x1 convolution it stands for a stride of 2, whose weight gradient corrupts the heap in torch 2.13 on
-    CPUs, for fewer than 8 channels in channels-last memory.
+    Odd sizes are padded with zeros if `first` is 1. Before a 1x1 convolution this replaces a stride of 2. In torch 2.13
+    on CPUs the weight gradient of a strided 1x1 convolution corrupts the heap, for fewer than 8 channels in
+    channels-last memory.
     """
     if first:
         x = F.pad(x, (0, x.shape[-1] % 2, 0, x.shape[-2] % 2))
-    if x.is_contiguous(memory_format=torch.channels_last):  # the gradient of a slice has the memory format of the view
+    if x.is_contiguous(memory_format=torch.channels_last):  # so that the gradient is channels-last, too
         return x.permute(0, 2, 3, 1)[:, first::2, first::2].permute(0, 3, 1, 2)
     return x[..., first::2, first::2]
 
 
 class Zero(nn.Module):
-    """The op "none": nothing passes, whatever comes in. (B, C, H, W) -> (B, C, ceil(H / stride), ceil(W / stride))."""
+    """The op "none": returns zeros. (B, C, H, W) -> (B, C, ceil(H / stride), ceil(W / stride))."""
 
     def __init__(self, stride: int) -> None:
         super().__init__()
@@ -85,7 +88,7 @@ class Zero(nn.Module):
 
 
 def separable(channels: int, kernel: int, stride: int, affine: bool) -> nn.Module:
-    """A depthwise separable convolution applied twice, the stride in the first."""
+    """Two depthwise separable convolutions; only the first has the stride."""
     return nn.Sequential(
         DepthwiseBN(channels, kernel, stride, affine=affine),
         DepthwiseBN(channels, kernel, affine=affine),
@@ -93,7 +96,7 @@ def separable(channels: int, kernel: int, stride: int, affine: bool) -> nn.Modul
 
 
 def rows_then_columns(channels: int, kernel: int, stride: int, affine: bool) -> nn.Module:
-    """A convolution along the rows, then one along the columns (NASNet)."""
+    """A 1 x kernel convolution, then a kernel x 1 convolution (NASNet)."""
     half = kernel // 2
     return nn.Sequential(
         nn.ReLU(),
@@ -107,7 +110,7 @@ def skip(channels: int, stride: int, affine: bool) -> nn.Module:
     return nn.Identity() if stride == 1 else FactorizedReduction(channels, channels, affine)
 
 
-# name -> build(channels, stride, affine=True); stride is 1 or 2, `affine` is that of every batch norm.
+# name -> build(channels, stride, affine=True). The stride is 1 or 2; `affine` is passed to every batch norm.
 CONV_OPS: dict[str, Callable[..., nn.Module]] = {
     "none": lambda channels, stride, affine=True: Zero(stride),
     "max_pool_3x3": lambda channels, stride, affine=True: nn.MaxPool2d(3, stride, padding=1),
@@ -131,16 +134,16 @@ def identity(x: Tensor) -> Tensor:
 
 
 def highway(x: Tensor, read: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
-    """x (B, n) on its way through a node that has read (B, 2n): a gate c decides how much of it is replaced.
+    """A highway connection around a node: x + c (f(candidate) - x), c = sigmoid(gate), for x (B, n).
 
-    x + c (f(candidate) - x), c = sigmoid(gate); gate and candidate are the halves of what was read (Pham et al. 2018,
-    section 3.1; Zilly et al. 2017).
+    `read` (B, 2n) holds the gate and the candidate. The gate determines which fraction of x is replaced (Pham et al.
+    2018, section 3.1; Zilly et al. 2017).
     """
     gate, candidate = read.chunk(2, dim=-1)
     return x + torch.sigmoid(gate) * (function(candidate) - x)
 
 
-# What the node of a recurrent cell may apply, and how a tree combines two values, elementwise.
+# The elementwise functions of a recurrent cell's nodes, and of a tree's nodes for combining two values.
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "identity": identity,
     "tanh": torch.tanh,

@@ -1,7 +1,8 @@
-"""Ground truth: a space so small that every architecture in it has been trained, so that regret is a number.
+"""Ground truth: the measured accuracy of every architecture of a small space. With it regret and rank are exact.
 
-NAS-Bench-201 (Dong & Yang 2020) trained each of its 15,625 cells for 200 epochs on three data sets. The figures are
-those of NATS-Bench (Dong et al. 2021), means over two or three seeds; `assets/README.md` says how they got here.
+In NAS-Bench-201 (Dong & Yang 2020) each of the 15,625 cells was trained for 200 epochs on three data sets. The figures
+are those of NATS-Bench (Dong et al. 2021), means over two or three seeds; `assets/README.md` says how they were
+obtained.
 """
 
 import io
@@ -19,10 +20,11 @@ DATASETS = ("cifar10", "cifar100", "ImageNet16-120")
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """What is known of every architecture of a space. The arrays (size,) are read-only, in `spaces.all_strings`' order.
+    """Accuracy, parameters and training time of every architecture of a space.
 
-    All methods take tokens and raise the space's `ValueError` for tokens that are not its own. So does a table whose
-    arrays do not have a number for every string, or whose space has decisions that depend on one another.
+    Each array is (strings,), in the order of `spaces.all_strings`. Methods take tokens and raise `ValueError` for
+    tokens that are not a string of the space. The constructor raises `ValueError` unless every array has one number per
+    string, and if the decisions of the space depend on each other.
     """
 
     name: str
@@ -43,11 +45,11 @@ class Table:
 
     @cached_property
     def shape(self) -> tuple[int, ...]:
-        """How many options each decision has. A string is a place in an array of this shape, a row its flat index."""
+        """The number of options of each decision. Tokens index an array of this shape; `row` is the flat index."""
         return tuple(len(decision.options) for decision in self.space.decisions)
 
     def row(self, tokens: Iterable[int]) -> int:
-        """Where the arrays hold an architecture."""
+        """Returns the index of an architecture in the arrays."""
         row = 0
         for token, options in zip(self.space.check(tokens), self.shape, strict=True):
             row = row * options + token
@@ -58,31 +60,32 @@ class Table:
         return float(self.accuracies[self.row(tokens)])
 
     def params(self, tokens: Iterable[int]) -> int:
-        """How many weights the network has."""
+        """Number of parameters of the network."""
         return int(self.parameters[self.row(tokens)])
 
     def seconds(self, tokens: Iterable[int]) -> float:
-        """How long the full training took on the benchmark's GPU."""
+        """Time of the full training on the benchmark's GPU, in seconds."""
         return float(self.train_seconds[self.row(tokens)])
 
     @property
     def best(self) -> Tokens:
-        """The most accurate architecture; the first in order if several are."""
+        """The most accurate architecture, the first one in a tie."""
         return tuple(map(int, np.unravel_index(self.accuracies.argmax(), self.shape)))
 
     def rank(self, tokens: Iterable[int]) -> int:
-        """One more than the number of strictly better architectures: 1 is best, equals share a rank."""
+        """One plus the number of strictly better architectures. 1 is best; ties share a rank."""
         return 1 + int((self.accuracies > self.accuracies[self.row(tokens)]).sum())
 
     def regret(self, tokens: Iterable[int]) -> float:
-        """How many points of accuracy are lost against the best architecture."""
+        """The accuracy of the best architecture minus that of this one, in percentage points."""
         return float(self.accuracies.max()) - self.accuracy(tokens)
 
 
 def nas_bench_201(dataset: str = "cifar10") -> Table:
-    """The table for "cifar10", "cifar100" or "ImageNet16-120": validation accuracy after 200 epochs.
+    """Returns the table for "cifar10", "cifar100" or "ImageNet16-120": validation accuracy after 200 epochs.
 
-    "cifar10" is the benchmark's CIFAR-10-valid: trained on half of CIFAR-10's training set, validated on the other.
+    "cifar10" is the benchmark's CIFAR-10-valid: training on one half of CIFAR-10's training set, validation on the
+    other half. The arrays of these tables are read-only.
     """
     if not isinstance(dataset, str) or dataset not in DATASETS:
         raise ValueError(f"dataset: got {dataset!r}, expected one of {DATASETS}")

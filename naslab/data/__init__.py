@@ -1,7 +1,7 @@
-"""Images and text to search on: real sets that ship with the package, the papers' full sets, and your own arrays.
+"""Images and text to search on: sets that ship with the package, the papers' full sets, and your own arrays.
 
-Every set has three splits, train, valid and test, which share no sample. A batch is a pure function of a seed and its
-index, so that a resumed run sees the very batches that an uninterrupted one would have seen:
+Every set has three splits, train, valid and test, which share no sample. A batch depends only on the seed and its
+index, so a resumed run gets the same batches as an uninterrupted one:
 
     x, y = image_batch(fashion().train, index, size=64, seed=0)
     x, y = text_batch(pride_and_prejudice().train, index, size=32, bptt=35, seed=0)

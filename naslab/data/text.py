@@ -1,4 +1,4 @@
-"""Text as tokens: the task, tasks from strings and words, batches."""
+"""Text as tokens: the task, its construction from strings and words, and batches."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from naslab.data.arrays import as_array, check_range, check_tensors, distinct_na
 
 @dataclass(frozen=True, eq=False)
 class TextTask:
-    """Text to predict: three splits (N,) int64; token k means `vocabulary[k]`, a character or a word.
+    """A language-modelling task: three splits (N,) int64. Token k stands for `vocabulary[k]`, a character or a word.
 
     Raises `ValueError` for other shapes and types, and for a token outside the vocabulary (checked on the CPU).
     """
@@ -38,10 +38,10 @@ class TextTask:
 
 
 def text_task(name: str, train: Any, valid: Any, test: Any, vocabulary: Sequence[str] | None = None) -> TextTask:
-    """A task from three texts: strings, whose tokens are characters, or sequences of words.
+    """Makes a task from three texts. A text is a string, whose tokens are its characters, or a sequence of words.
 
-    Without a `vocabulary` it is that of train, sorted. With one, the texts may also be whole numbers, its indices.
-    Raises `ValueError` for a token outside the vocabulary, with split and index.
+    The default vocabulary has the tokens of train, sorted. With a given `vocabulary` a text may also be a sequence of
+    whole numbers: indices into it. Raises `ValueError` with split and index for a token outside the vocabulary.
     """
     texts = [_words(where, text) for where, text in (("train", train), ("valid", valid), ("test", test))]
     if vocabulary is None:
@@ -54,7 +54,7 @@ def text_task(name: str, train: Any, valid: Any, test: Any, vocabulary: Sequence
 
 
 def _words(where: str, text: Any) -> Sequence[str] | np.ndarray:
-    """The tokens of a text (N,): strings, or an array of whole numbers."""
+    """Returns the tokens of a text (N,): strings, or an array of whole numbers."""
     if not isinstance(text, str | list | tuple) or not all(isinstance(word, str) for word in text):
         mixed = isinstance(text, list | tuple) and any(isinstance(word, str) for word in text)
         text = as_array(where, text)
@@ -68,7 +68,7 @@ def _words(where: str, text: Any) -> Sequence[str] | np.ndarray:
 
 
 def _encode(where: str, text: Sequence[str] | np.ndarray, vocabulary: tuple[str, ...]) -> Tensor:
-    """Tokens (N,) int64 of a text (N,)."""
+    """Converts a text (N,) to tokens (N,) int64."""
     if isinstance(text, np.ndarray):
         check_range(where, text, "token", len(vocabulary))
         return torch.from_numpy(text.astype(np.int64))
@@ -82,7 +82,7 @@ def _encode(where: str, text: Sequence[str] | np.ndarray, vocabulary: tuple[str,
 
 
 def text_batches(tokens: Tensor, size: int, bptt: int) -> int:
-    """How many batches of `size` streams by `bptt` steps make an epoch."""
+    """Number of batches of `size` streams and `bptt` steps per epoch."""
     found = (len(tokens) - whole("bptt", bptt, 1)) // (whole("size", size, 1) * bptt)
     if found < 1:
         raise ValueError(f"size, bptt: got {size}, {bptt}, too much for {len(tokens)} tokens")
@@ -90,12 +90,14 @@ def text_batches(tokens: Tensor, size: int, bptt: int) -> int:
 
 
 def text_batch(tokens: Tensor, index: int, size: int, bptt: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Batch `index`, from 0 without end: x, y (bptt, size) int64, y one token later; pure in (seed, index).
+    """Returns batch `index`, x and y (bptt, size) int64, where y is x shifted by one token.
 
-    The text is cut into `size` streams of equal length and every batch goes `bptt` steps on in each, as truncated
-    back-propagation through time wants it: carry the hidden state over unless index % text_batches(...) is 0, where
-    an epoch begins. An epoch starts at an offset below `bptt` drawn from (seed, epoch), so that the cuts move.
-    Left out: what comes before the offset, and after the last stream fewer than (size + 1) * bptt tokens.
+    A batch depends on (seed, index) only; `index` counts on through all epochs. The text is cut into `size` streams of
+    equal length. Every batch has the next `bptt` tokens of each stream, for truncated backpropagation through time:
+    pass the hidden state on to the next batch. Reset it when an epoch begins, at index % text_batches(...) == 0.
+
+    Each epoch starts at an offset below `bptt`, drawn from (seed, epoch), so the cuts differ between epochs. An epoch
+    leaves out the tokens before the offset and, after the last stream, fewer than (size + 1) * bptt tokens.
     """
     per_epoch = text_batches(tokens, size, bptt)
     epoch, place = divmod(whole("index", index, 0), per_epoch)
