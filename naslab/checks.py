@@ -1,6 +1,6 @@
-"""What is passed in, checked: `ValueError` with the name, what it got and what it allows.
+"""Checks of arguments. Each raises a `ValueError` with the argument's name, its value and the allowed values.
 
-NumPy's numbers are numbers too. `True` and `False` are not.
+NumPy's numbers count as numbers. `True` and `False` do not.
 """
 
 from dataclasses import fields
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def whole(lowest: int, below: int = 2**63, /, **values: Any) -> None:
-    """Every value is an int of at least `lowest` and below `below`, by default what a tensor can hold."""
+    """Every value is an int of at least `lowest` and below `below`. The default 2^63 is the limit of int64 tensors."""
     for name, got in values.items():
         if not isinstance(got, Integral) or isinstance(got, bool) or not lowest <= int(got) < below:
             large = isinstance(got, Integral) and int(got) >= below
@@ -49,14 +49,14 @@ def flag(**values: object) -> None:
 
 
 def is_a(kind: type, **values: object) -> None:
-    """Every value is an instance of that class."""
+    """Every value is an instance of `kind`."""
     for name, got in values.items():
         if not isinstance(got, kind):
             raise ValueError(f"{name}: got {type(got).__name__}, expected {kind.__name__}")
 
 
 def plain(value: Any) -> Any:
-    """The value with Python's numbers in the place of NumPy's, also inside tuples."""
+    """Returns the value with NumPy's numbers converted to Python's, also inside tuples."""
     if isinstance(value, tuple):
         return tuple(map(plain, value))
     if isinstance(value, Integral) and not isinstance(value, bool):
@@ -65,9 +65,10 @@ def plain(value: Any) -> Any:
 
 
 def plain_fields(config: Any) -> None:
-    """Replaces the NumPy numbers of a frozen dataclass, in its `__post_init__`: plain ones compare, print and save.
+    """Converts the NumPy numbers of a frozen dataclass to Python's. Called in `__post_init__`.
 
-    An int where a float is declared becomes one: torch cannot compute with an int beyond int64.
+    Python's numbers compare, print and save well. An int in a float field becomes a float, because torch cannot compute
+    with an int beyond int64.
     """
     for field in fields(config):
         value = plain(getattr(config, field.name))
@@ -77,10 +78,10 @@ def plain_fields(config: Any) -> None:
 
 
 def shown(value: object) -> str:
-    """The value for a message: at most 80 characters."""
+    """Returns the text of a value for a message: at most 80 characters."""
     try:
         text = repr(value)
-    except Exception as error:  # of a stranger's class; an int of more than 4,300 digits
+    except Exception as error:  # a broken `__repr__`, or an int of more than 4,300 digits
         return f"a {type(value).__name__} that cannot be printed ({type(error).__name__})"
     return text if len(text) <= 80 else f"{text[:77]}..."
 
@@ -88,5 +89,5 @@ def shown(value: object) -> str:
 def _finite(got: Any) -> Any:
     try:
         return isinstance(got, Real) and not isinstance(got, bool) and isfinite(got)
-    except OverflowError:  # an int beyond all floats
+    except OverflowError:  # an int larger than every float
         return False

@@ -1,8 +1,9 @@
-"""Hypergradients: how the validation loss changes with alpha when the weights w were *trained* with that alpha.
+"""Hypergradients: the gradient in alpha of the validation loss of weights w that were *trained* with that alpha.
 
-The gradient of L_valid(w(alpha), alpha) is dL_valid/dalpha + (dw/dalpha)' dL_valid/dw. DARTS' single step
-(`search.darts.exact_alpha_gradient`) is the case k = 1 of `unrolled`; with k it tends to `implicit`. Like it, both
-take `loss(w, alpha, batch)`, a function of all three. Neither moves anything. float64 is the type for both.
+The gradient of L_valid(w(alpha), alpha) is dL_valid/dalpha + (dw/dalpha)' dL_valid/dw. `unrolled` with one step is
+DARTS' gradient (`search.darts.exact_alpha_gradient`). With more steps it approaches `implicit`. Both functions take
+`loss(w, alpha, batch)`, which must compute the network with the weights w that it gets. They do not change w and alpha.
+Use float64.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -20,11 +21,11 @@ Loss = Callable[[Sequence[Tensor], Weights, Any], Tensor]  # w, alpha and a batc
 
 
 def unrolled(loss: Loss, w: Sequence[Tensor], alpha: Weights, train: Any, valid: Any, lr: float, steps: int) -> Weights:
-    """Of L_valid(w_k, alpha), where w_k is `w` after k = `steps` steps of plain gradient descent on L_train.
+    """The gradient of L_valid(w_k, alpha), where w_k is `w` after k = `steps` steps of gradient descent on L_train.
 
-    Reverse mode through the steps, all on the batch `train` (Maclaurin et al. 2015, section 2). All are kept for the
-    way back, so memory grows with k; the paper's algorithm 2 computes them again, backwards, instead. No step is
-    first-order DARTS.
+    Reverse-mode differentiation through the steps (Maclaurin et al. 2015, section 2). All steps use the batch `train`.
+    Autograd stores all of them, so memory grows with k; the paper's algorithm 2 recomputes them backwards instead.
+    `steps` 0 gives first-order DARTS.
     """
     checks.whole(0, steps=steps)
     checks.number(0, lr=lr)
@@ -37,13 +38,14 @@ def unrolled(loss: Loss, w: Sequence[Tensor], alpha: Weights, train: Any, valid:
 def implicit(
     loss: Loss, w: Sequence[Tensor], alpha: Weights, train: Any, valid: Any, tolerance: float = 1e-10
 ) -> Weights:
-    """Of L_valid(w*(alpha), alpha), if `w` is the minimum w*: g_alpha - (d2 L_train/dalpha dw) H^-1 g_w.
+    """The gradient of L_valid(w*(alpha), alpha) at the minimum w* = `w`: g_alpha - (d2 L_train/dalpha dw) H^-1 g_w.
 
-    H = d2 L_train/dw2, g the gradients of L_valid. Since dL_train/dw = 0 for every alpha, its derivative in alpha is 0,
-    too: H dw*/dalpha + d2 L_train/dw dalpha = 0 (Bengio 2000). H is never written down: conjugate gradients solve
-    H q = g_w to a relative `tolerance` and need only products H v, each of them a backward pass (Pearlmutter 1994).
-    Raises `ArithmeticError` if H is not positive definite, where w is no minimum, or if there is no solution, and
-    `ValueError` unless 0 < tolerance < 1.
+    H = d2 L_train/dw2, and g are the gradients of L_valid. At w* dL_train/dw = 0 for every alpha, so its derivative in
+    alpha is 0, too: H dw*/dalpha + d2 L_train/dw dalpha = 0 (Bengio 2000). Conjugate gradients solve H q = g_w to a
+    relative `tolerance`. They do not need the matrix H, only products H v; each is a backward pass (Pearlmutter 1994).
+
+    Raises `ArithmeticError` if H is not positive definite (then w is not a minimum) or if conjugate gradients do not
+    converge, and `ValueError` unless 0 < tolerance < 1.
     """
     checks.positive(tolerance=tolerance)
     checks.number(0, 1, tolerance=tolerance)
@@ -68,7 +70,7 @@ def implicit(
 
 
 def gradient(of: Tensor, at: Sequence[Tensor], times: Tensor | None = None, again: bool = False) -> list[Tensor]:
-    """The gradient of a number, or of a vector `times` another; with `again` it can itself be differentiated."""
+    """The gradient of a number, or of the scalar product of a vector and `times`. `again` makes it differentiable."""
     return [*torch.autograd.grad(of, at, times, create_graph=again, materialize_grads=True)]
 
 

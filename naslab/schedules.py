@@ -1,4 +1,4 @@
-"""Learning rates over time."""
+"""Learning-rate schedules."""
 
 from dataclasses import dataclass
 from math import cos, floor, log, pi
@@ -7,14 +7,15 @@ from naslab import checks
 
 
 def cosine(done: float, high: float, low: float = 0.0) -> float:
-    """From `high` at done = 0 to `low` at done = 1 (Loshchilov & Hutter 2017, eq. 5)."""
+    """Falls from `high` at done = 0 to `low` at done = 1 along a cosine (Loshchilov & Hutter 2017, eq. 5)."""
     return low + (high - low) * (1 + cos(pi * done)) / 2
 
 
 def restarted(epoch: float, first: float, factor: float = 2.0) -> float:
-    """How much of its cycle is done at an epoch; the first cycle has `first` epochs, each next `factor` times more.
+    """Returns the fraction of the current cycle that is done at an epoch.
 
-    Loshchilov & Hutter 2017, section 3: T_0 = first, T_mult = factor.
+    The first cycle has `first` epochs, and each next one is `factor` times longer (Loshchilov & Hutter 2017, section 3:
+    T_0 = first, T_mult = factor).
     """
     cycles = epoch / first
     if factor == 1:
@@ -25,12 +26,12 @@ def restarted(epoch: float, first: float, factor: float = 2.0) -> float:
 
 @dataclass(frozen=True)
 class Restarts:
-    """Cosines with warm restarts: the defaults are those of Pham et al. 2018, section 3.2. Call it with an epoch."""
+    """epoch -> learning rate: cosines with warm restarts. The defaults are those of Pham et al. 2018, section 3.2."""
 
     high: float = 0.05
     low: float = 0.001
     first: float = 10.0  # epochs of the first cosine, T_0
-    factor: float = 2.0  # how much longer the next is, T_mul
+    factor: float = 2.0  # ratio of the lengths of successive cosines, T_mul
 
     def __post_init__(self) -> None:
         checks.positive(high=self.high, first=self.first)
@@ -44,7 +45,10 @@ class Restarts:
 
 @dataclass(frozen=True)
 class Decay:
-    """Falls to `rate` of itself each epoch, from the `start`-th, counted from 1 (Pham et al. 2018, section 3.1)."""
+    """epoch -> learning rate: multiplied by `rate` after each epoch from number `start` on, counted from 1.
+
+    The defaults are those of Pham et al. 2018, section 3.1.
+    """
 
     high: float = 20.0
     rate: float = 0.96

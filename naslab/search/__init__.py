@@ -1,6 +1,7 @@
 """Searches. Each module has a `Config` and a `search(...)`, a generator that yields one `Step` per update.
 
-All take the space, `evaluate` (tokens -> reward, larger is better), the config and a `torch.Generator`, and
-continue exactly where a step left off when it is given as `after`; `reinforce` also takes its controller. Those with
-several children per update take `map_fn`, which evaluates them: `map`, or `parallel.Workers.map`.
+All take the space, the config, a `torch.Generator` and `after`. With `after`, a `Step`, the search resumes exactly
+where that step ended. Random search, evolution, Q-learning and REINFORCE take `evaluate` (tokens -> reward, larger is
+better). DARTS and ENAS take a supergraph and an `objective.Objective` instead. REINFORCE and ENAS also take a
+controller. A search that evaluates several children per update takes `map_fn`: `map`, or `parallel.Workers.map`.
 """

@@ -1,7 +1,7 @@
-"""ENAS: children share the weights of one supergraph, and a controller learns which of them do well (Pham et al. 2018).
+"""ENAS: children share the weights of a supergraph, and a controller learns to sample good children (Pham et al. 2018).
 
-Two phases take turns (Training ENAS and Deriving Architectures): first steps of the shared weights w, each through
-sampled children, with the policy fixed; then steps of the controller's theta by REINFORCE, with w fixed.
+Each epoch has two phases (Training ENAS and Deriving Architectures). Phase 0 trains the shared weights w on sampled
+children, with the policy fixed. Phase 1 trains the controller's parameters theta by REINFORCE, with w fixed.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -24,24 +24,24 @@ from naslab.steps import Live, Step, begin, finite, keep, live_state, squares
 
 @dataclass(frozen=True)
 class Config:
-    """The settings of section 3.2, for CIFAR-10; `PTB` has those of section 3.1.
+    """Settings of the search. The defaults are for CIFAR-10 (section 3.2); `PTB` has those of section 3.1.
 
     `clip`, `skip_weight` and `baseline_decay` come from the authors' code; the paper does not state them.
     """
 
-    epochs: int = 310  # each a phase of w and a phase of theta
-    weight_steps: int = 0  # of w in an epoch; 0: a pass over the training data, as in the paper
-    policy_steps: int = 2000  # of theta in an epoch
-    children: int = 1  # M, whose losses are averaged in a step of w (eq. 1)
-    policy_children: int = 1  # whose rewards make a step of theta
-    lr: Callable[[float], float] = field(default=Restarts())  # of w, at an epoch
-    momentum: float = 0.9  # of Nesterov
+    epochs: int = 310  # each has a phase of w and a phase of theta
+    weight_steps: int = 0  # steps of w per epoch; 0: one pass over the training data, as in the paper
+    policy_steps: int = 2000  # steps of theta per epoch
+    children: int = 1  # M, the number of children per step of w; their losses are averaged (eq. 1)
+    policy_children: int = 1  # the number of children per step of theta
+    lr: Callable[[float], float] = field(default=Restarts())  # epoch -> learning rate of w
+    momentum: float = 0.9  # Nesterov momentum
     weight_decay: float = 1e-4
-    clip: float = 5.0  # of the norm of w's gradient
-    policy_lr: float = 3.5e-4  # of Adam
+    clip: float = 5.0  # largest norm of w's gradient
+    policy_lr: float = 3.5e-4  # learning rate of Adam
     baseline_decay: float = 0.99
     entropy_weight: float = 0.1
-    skip_weight: float = 0.8  # of KL(P(skip) || skip_target); a space without skips has none
+    skip_weight: float = 0.8  # weight of KL(P(skip) || skip_target), which is 0 in spaces without skips
     skip_target: float = 0.4
 
     def __post_init__(self) -> None:
@@ -68,11 +68,11 @@ def search(
     generator: torch.Generator,
     after: Step | None = None,
 ) -> Iterator[Step]:
-    """Trains `model`, a supergraph, and `controller` in place; a Step is a step of one or of the other.
+    """Trains `model`, a supergraph, and `controller` in place. Each Step takes one step of w or one step of theta.
 
-    `Step.info["phase"]` is 0 for a step of w, whose rewards are minus the children's losses on a training batch, and 1
-    for a step of theta, whose rewards are the children's on a validation batch. The state is `Live`. Dropout is seeded
-    by the seed of `generator` and the step's index; children are drawn from `generator` itself. Raises
+    In a step of w, `info["phase"]` is 0 and `rewards` holds the negative loss of each child on a training batch. In a
+    step of theta, `info["phase"]` is 1 and `rewards` holds the reward of each child on a validation batch. The state is
+    `Live`. The seed of `generator` and the step's index seed dropout; `generator` itself draws the children. Raises
     `FloatingPointError` if w or theta diverges.
     """
     w = torch.optim.SGD(
@@ -80,7 +80,7 @@ def search(
     )
     theta = torch.optim.Adam(controller.parameters(), config.policy_lr)
     learners: dict[str, Any] = {"model": model, "controller": controller, "w": w, "theta": theta}
-    hidden, baseline = [None] * config.children, None  # the children's hidden states; the mean reward so far
+    hidden, baseline = [None] * config.children, None  # the children's hidden states; the moving average of rewards
     first, state = begin(after, "enas", space, generator, needs=("baseline", "hidden", *learners))
     if state:
         if state["baseline"] is not None:
@@ -97,7 +97,7 @@ def search(
         if place < weight_steps:
             step = epoch * weight_steps + place
             if step % objective.batches == 0:
-                hidden = [None] * config.children  # the text begins anew
+                hidden = [None] * config.children  # a new epoch: the text restarts
             w.param_groups[0]["lr"] = lr = float(config.lr(epoch + place / weight_steps))
             checks.number(0, lr=lr)
             with torch.no_grad():
@@ -115,7 +115,7 @@ def search(
             finite(index, rewards, baseline=baseline)
             info = {"phase": 1.0, "baseline": baseline, "entropy": entropy}
 
-        kept = keep("enas", space, generator, baseline=baseline)  # now: others may draw from the generator
+        kept = keep("enas", space, generator, baseline=baseline)  # keep it now: other code may draw from the generator
 
         def state_now(kept=kept, hidden=hidden) -> dict[str, Any]:
             learned = {name: learner.state_dict() for name, learner in learners.items()}
@@ -135,9 +135,10 @@ def weight_step(
     clip: float,
     index: int = 0,
 ) -> tuple[list[float], list[Any]]:
-    """A step of w along the mean gradient of M children, at their corners; their losses and hidden states after it.
+    """Takes a step of w with the mean gradient of M children; `corners` are their weights. Returns losses and states.
 
-    Raises `FloatingPointError`, naming the step `index`, before w moves to what is no number.
+    These are the loss of each child and its hidden state after the batch. Raises `FloatingPointError` with the step
+    `index` if a loss or the gradient is not finite, before w changes.
     """
     model.train()
     w.zero_grad()
@@ -163,9 +164,9 @@ def policy_step(
     generator: torch.Generator,
     index: int = 0,
 ) -> tuple[tuple[Tokens, ...], list[float], float]:
-    """A step of theta by REINFORCE; the children sampled, their scores, and the mean entropy of their strings.
+    """Takes a step of theta by REINFORCE. Returns the sampled children, their scores and their strings' mean entropy.
 
-    Raises `FloatingPointError`, naming the step `index`, if the loss, theta or its gradient is no number.
+    Raises `FloatingPointError` with the step `index` if the loss, theta or its gradient is not finite.
     """
     tokens, log_p = controller.draw(config.policy_children, generator)
     log_prob, entropy = controller.summed(tokens, log_p)  # (m,)
@@ -185,7 +186,7 @@ def policy_step(
 
 
 def shared_reward(space: Space, model: nn.Module, objective: Objective, batch: Any, child: Tokens) -> float:
-    """What a child is worth on a batch, with the shared weights; 0 if that is no finite number."""
+    """Returns the reward of a child on a batch with the shared weights; 0 if it is not finite."""
     reward = float(objective.reward(model, space.one_hot(child), batch))
     return reward if isfinite(reward) else 0.0
 
@@ -197,9 +198,9 @@ def strings(tokens: Tensor) -> tuple[Tokens, ...]:
 def derive(
     space: Space, model: nn.Module, objective: Objective, controller: Controller, n: int, generator: torch.Generator
 ) -> list[tuple[Tokens, float]]:
-    """Samples n children and scores them with the shared weights on one validation batch: best first.
+    """Samples n children, scores them with the shared weights on one validation batch, and sorts them, best first.
 
-    Pham et al. 2018, Training ENAS and Deriving Architectures. What the search derives is the first, to be
+    Pham et al. 2018, Training ENAS and Deriving Architectures. The first child is the result of the search. It is then
     trained from scratch.
     """
     checks.whole(1, n=n)

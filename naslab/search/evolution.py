@@ -1,4 +1,4 @@
-"""Regularised evolution: tournament selection in which the oldest dies (Real et al. 2019, algorithm 1)."""
+"""Regularised evolution: tournament selection that removes the oldest member (Real et al. 2019, algorithm 1)."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -14,9 +14,9 @@ from naslab.steps import Step, begin, keep, settle
 
 @dataclass(frozen=True)
 class Config:
-    """The settings of section 3; with a few hundred evaluations take a smaller population."""
+    """Settings of the search. The defaults are those of section 3. For few evaluations use a smaller population."""
 
-    updates: int = 20_000  # evaluations in all, the first population included (section 3)
+    updates: int = 20_000  # total number of evaluations, with those of the first population (section 3)
     population: int = 100  # P
     sample: int = 25  # S, the size of a tournament
 
@@ -33,13 +33,13 @@ def search(
     generator: torch.Generator,
     after: Step | None = None,
 ) -> Iterator[Step]:
-    """One child per step: random ones until the population is full, then a mutation of a tournament's winner."""
+    """Evaluates one child per step: random until the population is full, then a mutation of a tournament's winner."""
     first, state = begin(after, "evolution", space, generator, needs=("population",))
     if state:
         check_scored(space, population=state["population"])
         if (size := len(state["population"])) != (alive := min(first, config.population)):
             raise ValueError(f"population: got {size} members, expected {alive} after {first} steps")
-    population = deque(state.get("population", ()), maxlen=config.population)  # the oldest leaves as a child comes
+    population = deque(state.get("population", ()), maxlen=config.population)  # appending a child removes the oldest
     for index in range(first, config.updates):
         if len(population) < config.population:
             child = space.sample(generator)
@@ -54,7 +54,7 @@ def search(
 
 
 def mutate(space: Space, tokens: Tokens, generator: torch.Generator) -> Tokens:
-    """The string with one decision changed: a random one of those that can change, to a random other option."""
+    """Changes one random decision of the string, among those that can change, to a random other valid option."""
     options = [(p, others) for p in range(len(tokens)) if (others := alternatives(space, tokens, p))]
     if not options:
         raise ValueError(f"space: got one with no decision to change in {tokens}")
@@ -64,6 +64,6 @@ def mutate(space: Space, tokens: Tokens, generator: torch.Generator) -> Tokens:
 
 
 def alternatives(space: Space, tokens: Tokens, position: int) -> tuple[int, ...]:
-    """The other tokens that could stand at `position` with everything else as it is."""
+    """Returns the other tokens that are valid at `position` if all other tokens stay the same."""
     later = {tokens[p] for p, d in enumerate(space.decisions) if position in d.differs_from}
     return tuple(t for t in allowed(space.decisions[position], tokens) if t != tokens[position] and t not in later)

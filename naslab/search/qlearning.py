@@ -1,7 +1,8 @@
-"""MetaQNN: Q-learning writes children, epsilon-greedily, and replays what it has seen (Baker et al. 2017).
+"""MetaQNN: epsilon-greedy Q-learning with experience replay (Baker et al. 2017).
 
-A state remembers one choice. Where a reward depends on more, the values of early decisions cannot tell: the last two
-decisions are learned from the reward itself, all others from the best that may follow.
+A state has the position in the string and the previous token only. So a Q-value of the last decision estimates the
+reward given the last two tokens. Earlier decisions learn from the largest Q-value of the next decision; their Q-values
+are inaccurate if the reward depends on more tokens.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,22 +17,22 @@ from naslab.spaces import Space, Tokens, allowed
 from naslab.states import check_scored
 from naslab.steps import Live, Step, begin, finite, keep, live_state, settle
 
-Q = dict[tuple[int, int], list[float]]  # state (position, the token before it) -> a value for every option
+Q = dict[tuple[int, int], list[float]]  # state (position, previous token) -> a value for every option
 
 SCHEDULE = ((1500, 1.0), (100, 0.9), (100, 0.8), (100, 0.7), *((150, e / 10) for e in range(6, 0, -1)))
 
 
 @dataclass(frozen=True)
 class Config:
-    """The paper's settings; `shrink` fits the schedule to fewer children."""
+    """Settings of the search. The defaults are the paper's; `shrink` adapts the schedule to fewer children."""
 
-    updates: int = 2700  # as many as the schedule has children
+    updates: int = 2700  # the number of children in the schedule
     children: int = 1  # per update, evaluated together by map_fn
-    schedule: tuple[tuple[int, float], ...] = SCHEDULE  # so many children at an epsilon; the last one stays (table 2)
+    schedule: tuple[tuple[int, float], ...] = SCHEDULE  # (children, epsilon); the last epsilon stays (table 2)
     lr: float = 0.01  # alpha (section 4.3)
-    gamma: float = 1.0  # (section 4.3)
-    replay: int = 100  # strings learned from after every child (section 4.3)
-    initial: float = 0.5  # of every Q-value, for rewards between 0 and 1 (appendix, algorithm 1)
+    gamma: float = 1.0  # discount factor (section 4.3)
+    replay: int = 100  # strings replayed after every child (section 4.3)
+    initial: float = 0.5  # initial Q-values, for rewards between 0 and 1 (appendix, algorithm 1)
 
     def __post_init__(self) -> None:
         checks.whole(0, updates=self.updates, replay=self.replay)
@@ -55,12 +56,13 @@ def search(
     after: Step | None = None,
     map_fn: Callable = map,
 ) -> Iterator[Step]:
-    """Draws children, evaluates them, then learns from strings drawn from all so far. A failed child counts 0.
+    """Draws children, evaluates them, then learns from a random sample of all strings so far.
 
-    The state of a step is `Live`: it can be read until the search goes on. Raises `FloatingPointError` if a Q-value is
-    not finite.
+    The reward of a failed child is 0. The state of a step is `Live`: it can be read until the search continues. Raises
+    `FloatingPointError` if a Q-value is not finite.
 
-    The paper trains a string that comes again only once; here every child is evaluated, so that searches compare.
+    In the paper a repeated string is not trained again. Here every child is evaluated, so that searches with the same
+    number of children are comparable.
     """
     first, state = begin(after, "qlearning", space, generator, needs=("q", "memory"))
     q, memory = table(space, config.initial), []  # type: Q, list[tuple[Tokens, float]]
@@ -75,7 +77,7 @@ def search(
         epsilons = [epsilon(config.schedule, index * config.children + k) for k in range(config.children)]
         children = tuple(draw(space, q, e, generator) for e in epsilons)
         rewards, failures = settle(map_fn(evaluate, children), config.children)
-        live.expire()  # from here on the memory and the values are those of this step
+        live.expire()  # from here on memory and Q-values change
         for child in zip(children, rewards, strict=True):
             memory.append(child)
             for replayed in torch.randint(len(memory), (config.replay,), generator=generator).tolist():
@@ -84,7 +86,7 @@ def search(
         for values in q.values():
             finite(index, rewards, **{"a Q-value": sum(values)})
 
-        kept = keep("qlearning", space, generator)  # now: others may draw from the generator
+        kept = keep("qlearning", space, generator)  # keep it now: other code may draw from the generator
 
         def state_now(kept: dict[str, Any] = kept) -> dict[str, Any]:
             values, seen = copies(q, memory)
@@ -110,13 +112,13 @@ def check_table(expected: Q, found: Any) -> None:
 
 
 def table(space: Space, value: float) -> Q:
-    """Every state's Q-values, all equal. The string starts in state (0, 0)."""
+    """Returns the Q-values of every state, all equal to `value`. The string starts in state (0, 0)."""
     before = (1, *(len(d.options) for d in space.decisions))
     return {(p, t): [value] * len(d.options) for p, d in enumerate(space.decisions) for t in range(before[p])}
 
 
 def epsilon(schedule: tuple[tuple[int, float], ...], child: int) -> float:
-    """The probability with which the decisions of child number `child`, from 0, are random."""
+    """Returns the probability that a decision of child number `child`, counted from 0, is random."""
     for length, value in schedule:
         if child < length:
             return value
@@ -125,14 +127,17 @@ def epsilon(schedule: tuple[tuple[int, float], ...], child: int) -> float:
 
 
 def shrink(schedule: tuple[tuple[int, float], ...], children: int) -> tuple[tuple[int, float], ...]:
-    """The schedule with all its lengths in proportion, for so many children in all."""
+    """Scales the lengths of the schedule proportionally, so that they add up to `children`."""
     total = sum(length for length, _ in schedule)
     ends = [sum(length for length, _ in schedule[:k]) * children // total for k in range(len(schedule) + 1)]
     return tuple((b - a, e) for a, b, (_, e) in zip(ends, ends[1:], schedule, strict=False))
 
 
 def draw(space: Space, q: Q, epsilon: float, generator: torch.Generator) -> Tokens:
-    """A string: at every decision the allowed option of largest value, the first of equals, or a random one."""
+    """Draws a string. With probability `epsilon` a decision takes a random valid option, else the one of largest value.
+
+    In a tie it takes the first.
+    """
     explore = (torch.rand(len(space.decisions), generator=generator) < epsilon).tolist()
     tokens: Tokens = ()
     for p, d in enumerate(space.decisions):
@@ -146,7 +151,7 @@ def draw(space: Space, q: Q, epsilon: float, generator: torch.Generator) -> Toke
 
 
 def learn(space: Space, q: Q, tokens: Tokens, reward: float, lr: float, gamma: float) -> None:
-    """Equation 3 in every state of a string, from the last to the first; only the last one's transition pays."""
+    """Applies equation 3 to every state of a string, from last to first. Only the last decision gets the reward."""
     target = reward
     for p, d in reversed(list(enumerate(space.decisions))):
         values = q[p, tokens[p - 1] if p else 0]

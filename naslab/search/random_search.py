@@ -12,7 +12,7 @@ from naslab.steps import Step, begin, keep, settle
 
 @dataclass(frozen=True)
 class Config:
-    """Raises `ValueError` for numbers out of range, as every `Config` does."""
+    """Settings of the search. Like every `Config`, raises `ValueError` if a number is out of range."""
 
     updates: int = 100
     children: int = 1  # per update, evaluated together by map_fn
@@ -31,7 +31,7 @@ def search(
     after: Step | None = None,
     map_fn: Callable = map,
 ) -> Iterator[Step]:
-    """Draws strings uniformly, with replacement, and evaluates them. A failed child counts 0."""
+    """Draws strings uniformly, with replacement, and evaluates them. The reward of a failed child is 0."""
     first, _ = begin(after, "random_search", space, generator)
     for index in range(first, config.updates):
         children = tuple(space.sample(generator) for _ in range(config.children))

@@ -1,4 +1,4 @@
-"""NAS with reinforcement learning: a controller writes children, and their rewards train it (Zoph & Le 2017)."""
+"""NAS with reinforcement learning: a controller samples children and learns from their rewards (Zoph & Le 2017)."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, is_dataclass, replace
@@ -17,16 +17,19 @@ from naslab.steps import Live, Step, begin, finite, keep, live_state, settle, sq
 
 @dataclass(frozen=True)
 class Config:
-    """The settings of section 4.1; a few hundred children want a larger learning rate and an entropy bonus."""
+    """Settings of the search. The defaults are those of section 4.1.
+
+    A search with a few hundred children needs a larger learning rate and an entropy bonus.
+    """
 
     updates: int = 1600  # 12,800 children (section 4.1)
-    children: int = 8  # m
-    lr: float = 6e-4  # of Adam (section 4.1)
-    baseline_decay: float = 0.95  # of the moving average; the paper gives no number
+    children: int = 8  # m, children per update
+    lr: float = 6e-4  # learning rate of Adam (section 4.1)
+    baseline_decay: float = 0.95  # decay of the moving average; the paper does not state it
     entropy_weight: float = 0.0
-    power: float = 1.0  # the policy sees reward ** power; 3 in section 4.1
-    grow_every: int = 0  # children; 1,600 in section 4.1; 0: never
-    grow_by: int = 2  # layers (section 4.1)
+    power: float = 1.0  # the policy gradient uses reward ** power; section 4.1 has 3
+    grow_every: int = 0  # number of children before the space grows; section 4.1 has 1,600; 0: never
+    grow_by: int = 2  # layers added each time (section 4.1)
 
     def __post_init__(self) -> None:
         checks.whole(0, updates=self.updates, grow_every=self.grow_every, grow_by=self.grow_by)
@@ -46,13 +49,14 @@ def search(
     after: Step | None = None,
     map_fn: Callable = map,
 ) -> Iterator[Step]:
-    """Trains `controller` in place, one update a step. `Step.rewards` are `evaluate`'s; a failed child counts 0.
+    """Trains `controller` in place, one update per step.
 
-    With `grow_every` the string starts at `space` and gains `grow_by` layers every so many children. The state of a
-    step is `Live`: it can be read until the search goes on. Raises `FloatingPointError` if the search diverges.
+    `Step.rewards` are those of `evaluate`; the reward of a failed child is 0. With `grow_every` the search starts in
+    `space`, which gains `grow_by` layers after every `grow_every` children. The state of a step is `Live`: it can be
+    read until the search continues. Raises `FloatingPointError` if the search diverges.
     """
     if config.grow_every:
-        controller.grow(deeper(space, config.grow_by))  # an error now, if it will not fit
+        controller.grow(deeper(space, config.grow_by))  # fail now if a grown space does not fit
     controller.grow(space)
     optim = torch.optim.Adam(controller.parameters(), config.lr)
     learners: dict[str, Any] = {"controller": controller, "optim": optim}
@@ -77,13 +81,13 @@ def search(
         loss = policy_loss(log_prob, entropy, r, b, config.entropy_weight)  # section 3.2
         loss.backward()
         finite(index, rewards, loss=loss.item(), squared_gradient=squares(p.grad for p in controller.parameters()))
-        live.expire()  # from here on the weights are those of this step
+        live.expire()  # from here on the weights change
         optim.step()
         baseline = moving_average(baseline, r.mean().item(), config.baseline_decay)  # after use: b never sees r
         finite(index, rewards, baseline=baseline, squared_weights=squares(controller.parameters()))
 
         info = {"baseline": baseline, "entropy": entropy.mean().item()}
-        kept = keep("reinforce", space, generator, baseline=baseline)  # now: others may draw from the generator
+        kept = keep("reinforce", space, generator, baseline=baseline)  # now: other code may use the generator
 
         def state_now(kept: dict[str, Any] = kept) -> dict[str, Any]:
             return {**kept, **snapshot({name: learner.state_dict() for name, learner in learners.items()})}
@@ -93,14 +97,14 @@ def search(
 
 
 def depth(space: Space, config: Config, index: int) -> Space:
-    """The space of an update: `space`, deeper by `grow_by` layers for every `grow_every` children before it."""
+    """Returns the space of an update: `space` plus `grow_by` layers for every `grow_every` earlier children."""
     if not config.grow_every:
         return space
     return deeper(space, index * config.children // config.grow_every * config.grow_by)
 
 
 def deeper(space: Space, by: int) -> Space:
-    """The space with so many layers more. Raises `ValueError` for a space that has none."""
+    """Returns the space with `by` more layers. Raises `ValueError` for a space without layers."""
     if not is_dataclass(space) or not hasattr(space, "layers"):
         raise ValueError(f"grow_every: got the space {space!r}, expected one with layers: ConvSpace or MacroSpace")
     return replace(space, layers=space.layers + by)
