@@ -8,12 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import numpy as np
 import pytest
 import regenerate
 from nbformat.v4 import new_code_cell, new_notebook
-from words import masked, words
+from words import marks, masked, words, written
+
+from naslab import view
+from naslab.view.chart import Line, chart
 
 ROOT = Path(__file__).parent.parent
+GIVEN = {  # the charts that are compared to the byte, by lesson and title, and what their coordinates are
+    ("00", "Twenty training images"): "the pixels of the data",
+    ("00", "One architecture: a corner"): "ones and zeros",
+    ("00", "Every architecture of the space"): "counts of a table that is given",
+    ("05", "A path in the supergraph"): "counts of steps",
+}
 
 
 @pytest.mark.parametrize(
@@ -61,6 +71,94 @@ def test_a_picture_has_the_words_in_it_and_its_alternative_text() -> None:
     assert words([axis]) != words([picture("0", "5", "10", "the smallest", "random")])
     assert words([axis]) != words([picture("0", "5", "10", "the largest", "random", alt="curves")])
     assert words([axis]) != words([])
+
+
+N, NOTHING = np.arange(20.0), np.full(20, np.nan)
+LABELS = {"xlabel": "x", "ylabel": "y", "title": "t", "alt": "a"}
+
+
+def curves(**series: Any) -> view.Picture:
+    return view.curves(N, series, **LABELS)
+
+
+def points(**series: Any) -> view.Picture:
+    return view.points(series, **LABELS)
+
+
+def lines(values: Any, around: Any) -> view.Picture:
+    series = {"a": Line(0, N), "b": Line(1, values, around - 1, around + 1)}
+    return chart(series, xlabel="x", title="t", alt="a", reference=("best", 3.0))
+
+
+def shown(drawing: view.Picture) -> Any:
+    data, metadata = drawing._repr_mimebundle_()
+    return nbformat.from_dict({"output_type": "display_data", "data": data, "metadata": metadata})
+
+
+BAND = (N, N - 1, N + 1)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (lambda: curves(a=N), lambda: curves(a=NOTHING)),
+        (lambda: curves(a=N, b=-N), lambda: curves(a=N, b=NOTHING)),
+        (lambda: curves(a=BAND), lambda: curves(a=N)),
+        (lambda: curves(a=BAND), lambda: curves(a=(N, NOTHING, NOTHING))),
+        (lambda: points(a=(N, N), b=(N, -N)), lambda: points(a=(N, N), b=(N, NOTHING))),
+        (lambda: points(a=(N, N), b=(N, -N)), lambda: points(a=(N, N))),
+        (lambda: view.bars("ab", [1, 2], **LABELS), lambda: view.bars("ab", [1, np.nan], **LABELS)),
+        (lambda: view.bars("ab", [1, 2], [1, 1], **LABELS), lambda: view.bars("ab", [1, 2], **LABELS)),
+        (lambda: view.heatmap([[1, 2]], "r", "ab", **LABELS), lambda: view.heatmap([[1]], "r", "a", **LABELS)),
+        (lambda: lines(N, N), lambda: lines(NOTHING, N)),
+        (lambda: lines(N, N), lambda: lines(N, NOTHING)),
+    ],
+)
+def test_what_vanishes_from_a_chart_is_seen(one: Any, other: Any) -> None:
+    assert marks(one().svg) != marks(other().svg)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (lambda: curves(a=N, b=-N), lambda: curves(a=N**3, b=0.01 * N)),
+        (lambda: curves(a=BAND), lambda: curves(a=(N, N, N))),
+        (lambda: points(a=(N, N), b=(N, -N)), lambda: points(a=(N[:7], N[:7]), b=(N, N**2))),
+        (lambda: view.bars("ab", [1, 2], [1, 1], **LABELS), lambda: view.bars("ab", [-90, 0], [0, 7], **LABELS)),
+        (lambda: view.heatmap([[1, 2]], "r", "ab", **LABELS), lambda: view.heatmap([[0, 0]], "r", "ab", **LABELS)),
+        (lambda: lines(N, N), lambda: lines(N**3, N)),
+    ],
+)
+def test_ticks_points_and_places_in_a_chart_do_not_count(one: Any, other: Any) -> None:
+    assert marks(one().svg) == marks(other().svg) != {}
+
+
+def test_marks_are_words_of_a_picture() -> None:
+    missing = {*words([shown(curves(a=N, b=-N))])} - {*words([shown(curves(a=N, b=NOTHING))])}
+    assert missing == {"line2d: 2 drawn"}
+
+
+def computed(cells: list[Any]) -> set[str]:
+    """The titles of the charts that are compared to the byte. A chart has marks, or fractions in its words."""
+    compared = (cell for cell in cells if "nbval-ignore-output" not in cell.metadata.get("tags", ()))
+    outputs = (output.get("data", {}) for cell in compared for output in cell.get("outputs", ()))
+    drawings = [data["image/svg+xml"] for data in outputs if "image/svg+xml" in data]
+    charts = (d for d in drawings if marks(d) or any(re.search(r"\d\.\d", text) for text in written(d)))
+    return {re.search(r"<title.*?>(.*?)</title>", d)[1] for d in charts}
+
+
+def test_only_charts_of_whole_and_given_numbers_are_compared_to_the_byte() -> None:
+    paths = (ROOT / "notebooks").glob("*.ipynb")
+    cells = {path.stem[:2]: nbformat.read(path, as_version=4).cells for path in paths}
+    assert {(lesson, title) for lesson, these in cells.items() for title in computed(these)} == set(GIVEN)
+
+
+def test_computed_charts_are_found() -> None:
+    def cell(drawing: view.Picture, *tags: str) -> Any:
+        return new_code_cell("draw()", outputs=[shown(drawing)], metadata={"tags": [*tags]})
+
+    assert computed([cell(curves(a=N))]) == computed([cell(lines(N, N))]) == {"t"}
+    assert computed([cell(curves(a=N), "nbval-ignore-output"), new_code_cell("1")]) == set()
 
 
 @pytest.mark.slow

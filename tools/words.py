@@ -8,6 +8,7 @@ first), the cell also carries the tag `words-vary`, and prose must not rely on t
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from difflib import unified_diff
 from functools import cache
@@ -39,9 +40,10 @@ def masked(text: str) -> str:
 
 
 def words(outputs: Iterable[Any]) -> list[str]:
-    """The masked lines of a cell's outputs: text, the alternative text of pictures, and what is written in them.
+    """The masked lines of a cell's outputs: text, the alternative text of pictures, and what they show.
 
-    How often and in which order a picture shows its words, such as the ticks of an axis, does not count.
+    How often and in which order a picture shows its words, such as the ticks of an axis, does not count. How many
+    curves and other `marks` it has does.
     """
     found: list[str] = []
     for output in outputs:
@@ -53,13 +55,39 @@ def words(outputs: Iterable[Any]) -> list[str]:
         found += (line for text in texts for line in masked(text).splitlines())
         if drawing:
             found += sorted({masked(text) for text in written(drawing)} - {""})
+            found += [f"{kind}: {count} drawn" for kind, count in sorted(marks(drawing).items())]
     return found
 
 
 def written(drawing: str) -> Iterator[str]:
     for element in ElementTree.fromstring(drawing).iter():
-        if isinstance(element.tag, str) and element.tag.rsplit("}")[-1] in ("text", "title", "desc"):
+        if name(element) in ("text", "title", "desc"):
             yield "".join(element.itertext())
+
+
+def marks(drawing: str) -> Counter[str]:
+    """How much a chart draws of each kind: what stands in the axes of a plot; lines and bands of the other charts.
+
+    Ticks, markers and points are not counted, since the data decide how many there are. What has no coordinates (NaN)
+    is not drawn.
+    """
+    found: Counter[str] = Counter()
+    for element in ElementTree.fromstring(re.sub(r"<defs>.*?</defs>", "", drawing, flags=re.S)).iter():
+        points = element.get("points", "")
+        if re.match(r"axes_\d", element.get("id", "")):
+            children = (child for child in element if any(map(is_drawn, child.iter())))
+            found.update(child.get("id", "image").rstrip("_0123456789") for child in children)
+        elif len(points.split()) > 5 and "nan" not in points:  # fewer: a marker, a head of an arrow, the ground
+            found[name(element)] += 1
+    return found
+
+
+def is_drawn(element: ElementTree.Element) -> bool:
+    return name(element) in ("use", "text", "image") or bool(re.search("[LC]", element.get("d", "")))
+
+
+def name(element: ElementTree.Element) -> str:
+    return element.tag.rsplit("}")[-1]
 
 
 @pytest.hookimpl(wrapper=True)
