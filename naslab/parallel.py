@@ -1,11 +1,11 @@
-"""Evaluates children in worker processes. It is called like `map`, and a child that fails harms no other child.
+"""Evaluates children in worker processes. `Workers.map` replaces `map`. A child that fails does not affect others.
 
     with Workers(2, timeout=60) as workers:
         for step in reinforce.search(space, evaluate, controller, config, generator, map_fn=workers.map): ...
 
-This is the part of figure 3 in Zoph & Le 2017 that runs on one machine. Processes are spawned, never forked: a fork
-inherits locks and CUDA contexts that do not survive it. Each worker has its own pipe. So a worker that dies holds no
-common lock, and it is known which child it had. A pool with a common queue, as in `concurrent.futures`, has neither.
+This is the part of figure 3 in Zoph & Le 2017 that runs on one machine. Processes are spawned, not forked, because
+locks and CUDA contexts do not survive a fork. Each worker has its own pipe. If a worker dies, it holds no shared lock,
+and the parent knows which child it had. A pool with a shared queue, as in `concurrent.futures`, guarantees neither.
 """
 
 import os
@@ -29,12 +29,12 @@ from naslab.steps import Failed
 
 
 class Workers:
-    """Worker processes that stay between calls of `map`, because starting one and importing torch takes seconds.
+    """Worker processes. They are reused between calls of `map`: starting one and importing torch takes seconds.
 
-    `workers` is the number of processes; each uses one torch thread. `timeout` limits one child, in seconds, without
-    the start of its worker; None means no limit. Workers start when there is work for them. They end with the `with`
-    block, at `close`, on an interrupt, and with the parent process, however it ends. Raises `ValueError` for other
-    settings.
+    `workers` is the number of processes; each uses one torch thread. `timeout` is the time limit of one child in
+    seconds, without the start of its worker; None means no limit. A worker starts when there is work for it. Workers
+    end after the `with` block, at `close`, on an interrupt, and whenever the parent process ends. Raises `ValueError`
+    if a setting is out of range.
     """
 
     def __init__(self, workers: int = 2, timeout: float | None = None) -> None:
@@ -43,19 +43,19 @@ class Workers:
             checks.positive(timeout=timeout)
         self.workers, self.timeout = workers, timeout
         self._staff: list[_Worker] = []
-        self._lock = threading.Lock()  # held by the `map` that is running
+        self._lock = threading.Lock()  # held while a `map` runs
         self._closed = False
 
     def map(self, f: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
-        """[f(item) for item in items], with `Failed` and the reason where f raised, was killed or took too long.
+        """Returns [f(item) for item in items]. If f raised, was killed or took too long, the result is `Failed`.
 
-        f and the items are pickled. What can be imported goes by name. What a notebook or a script defines (functions,
-        lambdas, classes) goes by value, with the globals that it uses. f goes to a worker once, not with every item.
-        A script must call `map` under `if __name__ == "__main__":`, because processes are spawned. If two threads call
-        `map`, the second waits until the first has its results.
+        f and the items are pickled. Importable objects are pickled by name. Functions, lambdas and classes that a
+        notebook or a script defines are pickled by value, with the globals that they use. f is sent to a worker once,
+        not with every item. A script must call `map` under `if __name__ == "__main__":`, because processes are spawned.
+        If two threads call `map`, the second waits for the first.
 
-        Raises `ValueError` if f cannot be called, if `items` cannot be iterated, if f or an item cannot be pickled (a
-        lock, a generator), or if a worker cannot load f; `RuntimeError` if a worker cannot start, and after `close`.
+        Raises `ValueError` if f is not callable, if `items` is not iterable, if f or an item cannot be pickled (a lock,
+        a generator), or if a worker cannot load f. Raises `RuntimeError` if a worker cannot start, and after `close`.
         """
         if not callable(f):
             raise ValueError(f"f: got {f!r}, expected a function of one item")
@@ -66,18 +66,18 @@ class Workers:
         with self._lock, _deferred_interrupts() as deliver_interrupts:
             try:
                 results = self._run(code, pickled, deliver_interrupts)
-            except BaseException:  # an interrupt too: no child may go on in the background
+            except BaseException:  # an interrupt, too: no child may run on
                 self._end_workers()
                 raise
         return [result if isinstance(result, Failed) else _loaded(result) for result in results]
 
     def _run(self, code: bytes, items: list[bytes], deliver_interrupts: Callable[[], None]) -> list[Any]:
-        """The pickled result or `Failed` of every item."""
+        """Returns the pickled result, or `Failed`, of every item."""
         waiting = deque(enumerate(items))
         results: list[Any] = [None] * len(items)
         left = len(items)
         for worker in self._staff:
-            if not worker.process.is_alive():  # it died idle
+            if not worker.process.is_alive():  # it died while idle
                 worker.end()
         while True:
             deliver_interrupts()
@@ -98,7 +98,7 @@ class Workers:
                     left -= 1
 
     def close(self) -> None:
-        """Ends the workers, whatever they are doing. A `map` that runs, in another thread, or comes later raises."""
+        """Ends the workers at once. A `map` that runs in another thread, or is called later, raises `RuntimeError`."""
         self._closed = True
         with self._lock:
             self._end_workers()
@@ -119,13 +119,13 @@ class Workers:
 def process_map(
     f: Callable[[Any], Any], items: Iterable[Any], *, workers: int = 2, timeout: float | None = None
 ) -> list[Any]:
-    """`Workers.map` for a single call: the workers start and end within it."""
+    """Like `Workers.map`, for a single call: starts the workers and ends them."""
     with Workers(workers, timeout) as hired:
         return hired.map(f, items)
 
 
 class _Worker:
-    """A process seen from the parent. It says "ready", then, for every child, "started" and "result"."""
+    """The parent's view of a worker process, which sends "ready", and then "started" and "result" for every child."""
 
     def __init__(self) -> None:
         spawn = get_context("spawn")
@@ -134,8 +134,8 @@ class _Worker:
         self.process.start()
         theirs.close()
         self.ready = False
-        self.code: bytes | None = None  # the f that it has
-        self.place: int | None = None  # of its child among the items
+        self.code: bytes | None = None  # the pickled f that the worker has
+        self.place: int | None = None  # index of its current item
         self.deadline = inf
 
     @property
@@ -144,14 +144,15 @@ class _Worker:
 
     def give(self, place: int, item: bytes, code: bytes) -> None:
         self.place = place
-        with suppress(OSError):  # it has just died: `news` will report it
+        with suppress(OSError):  # it has just died; `news` reports it
             self.pipe.send((item, code if code != self.code else None))
         self.code = code
 
     def news(self, heard: bool, timeout: float | None) -> list[tuple[int, Any]]:
-        """The result of its child if there is one by now: [(place, pickled result or `Failed`)], else [].
+        """Returns [(place, pickled result or `Failed`)] if the worker has finished its child, else [].
 
-        The process is watched besides the pipe: what a child has forked may hold the pipe open after the worker's end.
+        It checks the process as well as the pipe: processes that a child forked can keep the pipe open after the worker
+        ended.
         """
         if heard or not self.process.is_alive():
             event, value = self._hear()
@@ -188,10 +189,10 @@ class _Worker:
 
 
 def _work(pipe: Connection) -> None:
-    """A worker's whole life."""
+    """The main function of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles interrupts
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=pipe.close)  # what f forks must not send or receive in the worker's place
+        os.register_at_fork(after_in_child=pipe.close)  # a process that f forks must not use the worker's pipe
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     pipe.send(("ready", None))
@@ -208,7 +209,7 @@ def _work(pipe: Connection) -> None:
             try:
                 result = cloudpickle.dumps(f(pickle.loads(item)))
             except Exception as error:  # of any type: f is the user's
-                if torch.cuda.is_initialized():  # an error on the device leaves a context in which all else fails
+                if torch.cuda.is_initialized():  # after an error the CUDA context may be unusable
                     pipe.send(("ended", _reason(error)))
                     return
                 result = pickle.dumps(Failed(_reason(error)))
@@ -217,10 +218,10 @@ def _work(pipe: Connection) -> None:
 
 @contextmanager
 def _deferred_interrupts() -> Iterator[Callable[[], None]]:
-    """Holds interrupts back, so that no process is lost between its start and the list that it belongs to.
+    """Delays interrupts, so that none arrives after a process starts and before the list of workers has it.
 
-    Gives a function that delivers an interrupt that has come so far. The end of the block delivers the rest. Python
-    delivers interrupts to the main thread only, so in other threads there is nothing to do.
+    Yields a function that delivers the interrupts received so far. The end of the block delivers the others. Python
+    delivers interrupts to the main thread only, so this does nothing in other threads.
     """
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(before):
@@ -259,7 +260,7 @@ def _reason(error: Exception) -> str:
 
 def _pickled(name: str, value: Any) -> bytes:
     try:
-        return cloudpickle.dumps(value)  # in place of the pipe's own pickling, which would share tensors' memory
-    except Exception as error:  # of any type: every object refuses to be pickled in its own way
+        return cloudpickle.dumps(value)  # unlike the pipe's pickling, this copies tensors
+    except Exception as error:  # of any type: objects raise different errors when they cannot be pickled
         got = type(value).__name__
         raise ValueError(f"{name}: got {got}, expected what can be pickled ({_reason(error)})") from error

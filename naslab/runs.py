@@ -1,4 +1,4 @@
-"""A run and its surroundings: parameters and profile, device, seeds, and files that survive a crash."""
+"""The environment of a run: parameters and profile, device, seeds, and files that survive a crash."""
 
 import ast
 import hashlib
@@ -27,14 +27,14 @@ def start(
     gpu: dict[str, Any],
     least: Mapping[str, float] = MappingProxyType({}),
 ) -> SimpleNamespace:
-    """The settings of a notebook, from its parameters cell and its profiles; call it with `globals()`.
+    """Returns the settings of a notebook, from its parameters cell and its profiles. Pass `globals()` as `names`.
 
-    Every notebook has `profile`, `seed` and `device`. A further parameter is one of the profiles' numbers: 0 in the
-    parameters cell means "as the profile says", anything else overrides it. `least` holds lower bounds of the numbers:
-    `least={"seeds": 30, "epochs": 4}`. Returns a namespace with all of them, `device` as a `torch.device`.
+    Every notebook has the parameters `profile`, `seed` and `device`. Further parameters override numbers of the
+    profile; 0 in the parameters cell means "use the profile's number". `least` has lower bounds of these numbers:
+    `least={"seeds": 30, "epochs": 4}`. The result is a namespace with all of them; `device` is a `torch.device`.
 
-    Raises `ValueError` for a value that is not allowed, for a number below its bound, whether the profile or the
-    parameters cell gave it, and for a name that the notebook does not have: papermill defines any name it is given and
+    Raises `ValueError` if a value is not allowed, or if a number of the profile or the parameters cell is below its
+    bound. Also raises it for a parameter that the notebook does not have: papermill defines every name that it gets and
     only warns.
     """
     if not isinstance(names, Mapping):
@@ -47,7 +47,7 @@ def start(
     cells = names.get("In", ())  # the source of every cell that ran, as IPython keeps it
     if not isinstance(cells, list | tuple) or not all(isinstance(source, str) for source in cells):
         raise ValueError(f"In: got {checks.shown(cells)}, expected IPython's list of cells")
-    # only what the parameters cell declares counts: a loop variable further down may have a profile's name
+    # only the parameters cell declares parameters: a loop variable of a later cell may have a profile's name
     declared = next((found for source in cells if "profile" in (found := _assigned(source))), {*names})
     if missing := [name for name in ("profile", "seed", "device") if name not in declared or name not in names]:
         raise ValueError(f"parameters: got no {', '.join(missing)}; expected profile, seed, device; pass globals()")
@@ -82,7 +82,7 @@ def start(
 
 
 def _assigned(source: str) -> set[str]:
-    """The names that a cell assigns at its top level; none if it is not plain Python."""
+    """Returns the names that a cell assigns at its top level; none if the cell is not plain Python."""
     try:
         body = ast.parse(source).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # NUL characters; brackets nested too deep
@@ -92,9 +92,9 @@ def _assigned(source: str) -> set[str]:
 
 
 def device(name: str = "auto") -> torch.device:
-    """The device of that name; "auto" is CUDA where there is one, else the CPU.
+    """Returns the device of that name. "auto" is CUDA if it is available, else the CPU.
 
-    Raises `ValueError` if the name is unknown or the device is not there.
+    Raises `ValueError` if the name is unknown or the machine does not have the device.
     """
     if isinstance(name, str) and name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -111,11 +111,11 @@ def device(name: str = "auto") -> torch.device:
 
 
 def spawn(seed: int, n: int) -> tuple[int, ...]:
-    """The seeds of n independent repetitions, each below 2^63.
+    """Returns the seeds of n independent repetitions, each below 2^63 (`numpy.random.SeedSequence`).
 
-    `seed + k` would give the repetitions of seed 0 and of seed 1 most of their numbers in common; these share none
-    (`numpy.random.SeedSequence`). More repetitions begin with the same ones: `spawn(s, 3) == spawn(s, 5)[:3]`. Spawned
-    seeds can be spawned again: one for the searches, say, and one for the trainings that judge them.
+    With `seed + k` instead, seed 0 and seed 1 would share most of their repetitions. The first seeds do not depend on
+    n: `spawn(s, 3) == spawn(s, 5)[:3]`. A spawned seed can be spawned again, for example into one seed for a search and
+    one for the training of its result.
 
     Raises `ValueError` for a negative seed or n, and for a seed of 2^63 or more.
     """
@@ -125,10 +125,10 @@ def spawn(seed: int, n: int) -> tuple[int, ...]:
 
 @contextmanager
 def seeded(seed: int, *more: int) -> Iterator[None]:
-    """Inside, torch's global random numbers start from `seed`; outside they go on as if nothing had happened.
+    """Inside this context torch's global random numbers start from `seed`. Afterwards the previous state is restored.
 
-    Several numbers, such as a seed and an index, make one seed together: (0, 1) and (1, 0) share nothing. Raises
-    `ValueError` for a negative number, and for a seed alone of 2^63 or more.
+    Several numbers, such as a seed and an index, are combined into one seed; (0, 1) and (1, 0) give independent seeds.
+    Raises `ValueError` for a negative number, and for a single seed of 2^63 or more.
     """
     if more:
         seed = int(np.random.SeedSequence((seed, *more)).generate_state(1, np.uint64)[0] >> 1)
@@ -139,7 +139,7 @@ def seeded(seed: int, *more: int) -> Iterator[None]:
 
 
 def replace(path: str | Path, content: bytes) -> None:
-    """Writes a file in one stroke: at any moment it has either its old content or all of the new."""
+    """Writes a file atomically: at any moment it has either its old content or all of the new content."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
@@ -151,21 +151,21 @@ def replace(path: str | Path, content: bytes) -> None:
 
 
 def save(path: str | Path, content: dict[str, Any]) -> None:
-    """Saves plain values and tensors atomically. An undamaged file that was there stays as `<name>.previous`.
+    """Saves plain values and tensors atomically. An undamaged old file is kept as `<name>.previous`.
 
-    Plain values are None, bool, int, float, str, and dicts, lists and tuples of them; NumPy's numbers become Python's.
-    Raises `ValueError` for any other type, naming its place, before anything is written.
+    Plain values are None, bool, int, float, str, and dicts, lists and tuples of them. NumPy's numbers are converted to
+    Python's. Raises `ValueError` with the place of a value of any other type, before it writes anything.
     """
     path, buffer = Path(path), io.BytesIO()
     torch.save(_plain(content, ()), buffer)
     archive = buffer.getvalue()
-    if (before := _whole(path)) is not None:  # a damaged file must not push out a good one
+    if (before := _whole(path)) is not None:  # a damaged file must not replace a good one
         replace(path.with_name(path.name + ".previous"), before)
     replace(path, _header(archive) + archive)
 
 
 def load(path: str | Path) -> dict[str, Any]:
-    """What `save` saved, on the CPU. Raises `ValueError` if the file is damaged or is something else."""
+    """Loads a file of `save`; tensors are on the CPU. Raises `ValueError` if the file is damaged or of another kind."""
     path = Path(path)
     previous = path.with_name(path.name + ".previous")
     hint = f"; the checkpoint before it is {previous.name}" if previous.exists() else ""
@@ -177,7 +177,7 @@ def load(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"{path.name}: damaged or not a naslab file{hint}")
     try:
         content = torch.load(io.BytesIO(archive), map_location="cpu", weights_only=True)
-    except Exception as error:  # of any type: the checksum is right, so somebody else wrote this archive
+    except Exception as error:  # of any type: the checksum is right, so another program wrote it
         raise ValueError(f"{path.name}: damaged or not a naslab file ({type(error).__name__}){hint}") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path.name}: got a {type(content).__name__}, expected a dict{hint}")
@@ -185,7 +185,7 @@ def load(path: str | Path) -> dict[str, Any]:
 
 
 def _header(archive: bytes) -> bytes:
-    """The first line of a file: its format and the SHA-256 of all that follows."""
+    """Returns the first line of a file: its format and the SHA-256 of the rest."""
     return f"{FORMAT} {hashlib.sha256(archive).hexdigest()}\n".encode()
 
 
@@ -193,7 +193,7 @@ HEADER = len(_header(b""))
 
 
 def _whole(path: Path) -> bytes | None:
-    """The bytes of an undamaged file; None for any other."""
+    """Returns the bytes of a file, or None if it is missing or damaged."""
     try:
         found = path.read_bytes()
     except OSError:
@@ -202,7 +202,7 @@ def _whole(path: Path) -> bytes | None:
 
 
 def _plain(value: Any, place: tuple[Any, ...]) -> Any:
-    """The value with Python's numbers in the place of NumPy's."""
+    """Returns the value with NumPy's numbers converted to Python's."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, torch.Tensor) or type(value) in (type(None), bool, int, float, str):

@@ -1,4 +1,4 @@
-"""What a search keeps in its steps: copied when it is kept, checked when it comes back."""
+"""The state of a search that its steps store: copied when it is stored, checked when it is restored."""
 
 from collections.abc import Mapping
 from math import inf
@@ -15,7 +15,7 @@ MOMENTS = {torch.optim.SGD: {"momentum_buffer"}, torch.optim.Adam: {"step", "exp
 
 
 def snapshot(value: Any) -> Any:
-    """A copy of nested dicts, lists and tuples that shares no tensor with them: for a state that is kept."""
+    """Returns a copy of nested dicts, lists and tuples with copies of their tensors."""
     match value:
         case torch.Tensor():
             return value.detach().clone()
@@ -27,7 +27,7 @@ def snapshot(value: Any) -> Any:
 
 
 def check_children(space: Space, **strings: Any) -> None:
-    """Raises `ValueError` with the name unless every value is a list or tuple of strings of the space."""
+    """Raises `ValueError` unless every value is a list or tuple of strings of the space."""
     for name, values in strings.items():
         if not isinstance(values, list | tuple):
             raise ValueError(f"{name}: got {checks.shown(values)}, expected strings of the space")
@@ -41,7 +41,7 @@ def check_children(space: Space, **strings: Any) -> None:
 
 
 def check_scored(space: Space, **members: Any) -> None:
-    """Raises `ValueError` with the name unless every value is a list of (string of the space, finite reward)."""
+    """Raises `ValueError` unless every value is a list of pairs (string of the space, finite reward)."""
     for name, values in members.items():
         if not isinstance(values, list) or not all(isinstance(v, tuple) and len(v) == 2 for v in values):
             raise ValueError(f"{name}: got {checks.shown(values)}, expected a list of (child, reward) pairs")
@@ -51,11 +51,11 @@ def check_scored(space: Space, **members: Any) -> None:
 
 
 def restore(learners: Mapping[str, nn.Module | Optimizer], state: Mapping[str, Any]) -> None:
-    """Puts what `snapshot` saved under each name into the module or optimiser of that name.
+    """Restores each module and optimiser from the entry of its name in `state`, which `snapshot` copied.
 
-    An optimiser gets its moments back; its learning rate and other numbers stay those that it was built with. All is
-    checked before anything is changed: `ValueError`, naming the entry, for other names, shapes or dtypes than the
-    learner has, and for numbers that are not finite.
+    An optimiser gets its moments back. It keeps the learning rate and other settings that it was built with. All
+    entries are checked before anything changes. Raises `ValueError` with the entry's name if names, shapes or dtypes
+    differ from the learner's, or if a number is not finite.
     """
     for name, learner in learners.items():
         found = state.get(name)
@@ -64,14 +64,17 @@ def restore(learners: Mapping[str, nn.Module | Optimizer], state: Mapping[str, A
         else:
             _check_moments(found, learner, f"state.{name}")
     for name, learner in learners.items():
-        content = snapshot(state[name])  # an optimiser keeps the tensors that it is given
+        content = snapshot(state[name])  # a copy, because an optimiser keeps these tensors
         if isinstance(learner, Optimizer):
             content["param_groups"] = learner.state_dict()["param_groups"]
         learner.load_state_dict(content)
 
 
 def check_hidden(found: Any, like: dict[str, Any] | list[Any]) -> None:
-    """Raises `ValueError` unless `found` has an entry for each of `like`, of finite tensors, nested; None is none."""
+    """Raises `ValueError` unless `found` has the same keys (or length) as `like`, and hidden states as values.
+
+    A hidden state is a finite tensor, a nested list or tuple of them, or None at the start of an epoch.
+    """
     alike = isinstance(found, type(like)) and len(found) == len(like)
     if not alike or (isinstance(found, dict) and isinstance(like, dict) and found.keys() != like.keys()):
         places = f"those of {', '.join(like)}" if isinstance(like, dict) else len(like)
@@ -88,12 +91,12 @@ def check_hidden(found: Any, like: dict[str, Any] | list[Any]) -> None:
 
 
 def check_tensors(found: Any, expected: Mapping[str, Any], name: str) -> None:
-    """Raises `ValueError` unless `found` has finite tensors of the names, shapes and dtypes of `expected`."""
+    """Raises `ValueError` unless `found` has finite tensors with the names, shapes and dtypes of `expected`."""
     if not isinstance(found, dict) or found.keys() != expected.keys():
         shown = checks.shown(sorted(map(str, found))) if isinstance(found, dict) else checks.shown(found)
         raise ValueError(f"{name}: got {shown}, expected {checks.shown(sorted(expected))}")
     for key, like in expected.items():
-        if not isinstance(like, Tensor):  # what a module's `get_extra_state` gives
+        if not isinstance(like, Tensor):  # the result of a module's `get_extra_state`
             continue
         _check_tensor(found[key], like.shape, like.dtype, f"{name}.{key}")
 

@@ -1,8 +1,8 @@
-"""The stream of a search: one `Step` per update, and the readers that can be put into it.
+"""The steps of a search: one `Step` per update, and sinks that read them, such as a progress bar and a checkpoint.
 
     for step in tee(search(...), progress(100), jsonl("log.jsonl"), checkpoint("search.pt")): ...
 
-Stop with `break`. Go on with `search(..., after=resume("search.pt"))`: the steps are as if it had never stopped.
+Stop with `break`. Resume with `search(..., after=resume("search.pt"))`: the steps equal those of an uninterrupted run.
 """
 
 import json
@@ -28,20 +28,20 @@ Sink = Callable[["Step"], None]
 
 @dataclass(frozen=True)
 class Step:
-    """One update of a searcher: what it tried, what came of it, and all that is needed to go on from here."""
+    """One update of a search: the children, their rewards, and the state from which the search can resume."""
 
     index: int
     children: tuple[Tokens, ...]
     rewards: tuple[float, ...]
     info: dict[str, float] = field(default_factory=dict)
-    failures: dict[int, str] = field(default_factory=dict)  # children without a result, by place: the reason
+    failures: dict[int, str] = field(default_factory=dict)  # place of a failed child among the children -> reason
     state: "dict[str, Any] | Live" = field(default_factory=dict, repr=False)  # plain values and tensors
 
 
 class Live:
-    """A state too large to be copied at every step, such as the weights of a supergraph: made when `state_of` asks.
+    """A state that is too large to copy at every step, such as the weights of a supergraph. `state_of` makes the copy.
 
-    A search calls `expire` before it learns on, whereupon asking is a `ValueError`.
+    A search calls `expire` before it changes the weights. After that, `state_of` raises `ValueError`.
     """
 
     def __init__(self, make: Callable[[], dict[str, Any]]) -> None:
@@ -59,17 +59,17 @@ class Live:
 
 
 def live_state(after: Step | None) -> Live:
-    """The state that a search must expire first: that of the step it goes on from, if that is `Live`."""
+    """Returns the state that a search must expire first: the `Live` state of the step from which it resumes."""
     return after.state if after is not None and isinstance(after.state, Live) else Live(dict)
 
 
 def state_of(step: Step) -> dict[str, Any]:
-    """The state of a step. Raises `ValueError` if it is not kept and the search has gone on."""
+    """Returns the state of a step. Raises `ValueError` if the state is `Live` and the search has continued."""
     return step.state() if isinstance(step.state, Live) else step.state
 
 
 def keep(search: str, space: Space, generator: torch.Generator, **more: Any) -> dict[str, Any]:
-    """The state of a step: whose it is, where the generator stands, and whatever else the search needs."""
+    """Returns the state of a step: the names of the search and the space, the generator's state, and `more`."""
     return {"search": search, "space": repr(space), "generator": generator.get_state(), **more}
 
 
@@ -81,12 +81,12 @@ def begin(
     needs: Collection[str] = (),
     written_in: Callable[[int], Space] | None = None,
 ) -> tuple[int, dict[str, Any]]:
-    """The first index and the state to go on from: 0 and {} for a new search. Puts the generator where it was.
+    """Returns the first index and the state with which a search starts, and restores the generator's state.
 
-    `needs` names the entries that the search has put into the state with `keep`. `written_in` gives the space of the
-    children at an index, where that is not `space`. Raises `ValueError` if the step is of another search or another
-    space, or if anything in it but these entries is not what a search yields. A search checks its own entries, with
-    `states.restore` those of modules and optimisers.
+    A new search, with `after` None, starts with 0 and {}. `needs` names the entries that the search itself put into the
+    state with `keep`. `written_in` returns the space of the children at an index; the default is `space`. Raises
+    `ValueError` if the step is from another search or another space, or if it is damaged. This does not check the
+    entries in `needs`: the search checks them, those of modules and optimisers with `states.restore`.
     """
     if after is None:
         return 0, {}
@@ -110,7 +110,7 @@ def begin(
 
 
 def check(step: Step) -> None:
-    """Raises `ValueError` for a step with a field of the wrong kind. The content of its state is for `begin`."""
+    """Raises `ValueError` if a field of the step is invalid. Does not check the content of its state; `begin` does."""
     if not isinstance(step, Step):
         raise ValueError(f"after: got {checks.shown(step)}, expected a Step, such as resume(path) gives")
     checks.whole(0, index=step.index)
@@ -137,7 +137,7 @@ def check(step: Step) -> None:
 
 
 class Failed(float):
-    """The reward of a child that has none: 0, with the reason."""
+    """The reward of a child that could not be evaluated: 0, with the reason."""
 
     def __new__(cls, reason: str) -> "Failed":
         failed = super().__new__(cls, 0.0)
@@ -148,10 +148,10 @@ class Failed(float):
 
 
 def settle(rewards: Iterable[Any], children: int | None = None) -> tuple[tuple[float, ...], dict[int, str]]:
-    """The rewards as plain floats, and the failures by place: `Failed` ones and those that are no finite number.
+    """Returns the rewards as floats, and the failures (place -> reason): rewards that are `Failed` or not finite.
 
-    NumPy's numbers and tensors and arrays of no dimension are rewards too. Raises `ValueError` for anything else, and
-    if there are not as many as `children`.
+    A reward may also be a NumPy number, or a tensor or array without dimensions. Raises `ValueError` for other types,
+    and if the number of rewards is not `children`.
     """
     settled = [_reward(place, reward) for place, reward in enumerate(rewards)]
     if children is not None and len(settled) != children:
@@ -168,32 +168,32 @@ def _reward(place: int, reward: Any) -> float:
         raise ValueError(f"reward: got {checks.shown(reward)}, expected a number; it is that of child {place}")
     try:
         found = float(found)
-    except OverflowError:  # an int beyond all floats
+    except OverflowError:  # an int larger than every float
         found = inf
     return found if isfinite(found) else Failed(f"reward is {found}")
 
 
 def finite(index: int, rewards: Sequence[float], **quantities: float) -> None:
-    """Raises `FloatingPointError` for a quantity that is not finite: a search must stop where its numbers do."""
+    """Raises `FloatingPointError` if a quantity is not finite: the search has diverged and must stop."""
     for name, value in quantities.items():
         if not isfinite(value):
             raise FloatingPointError(f"diverged: step {index}: {name} is {value}; the rewards are {tuple(rewards)}")
 
 
 def squares(tensors: Iterable[Tensor | None]) -> float:
-    """The sum of all squares in the tensors' precision: not finite where Adam's second moments are not."""
+    """Returns the sum of all squares, in the tensors' precision. It overflows if Adam's second moments would."""
     return sum(t.detach().square().sum().item() for t in tensors if t is not None)
 
 
 def rewarded(step: Step) -> bool:
-    """Whether the step's rewards are rewards. ENAS' steps of the shared weights (phase 0) hold minus losses."""
+    """Returns whether `step.rewards` are rewards. In phase 0 of ENAS they are negative losses."""
     return step.info.get("phase") != 0
 
 
 def best(steps: Iterable[Step]) -> tuple[Tokens, float]:
-    """The child with the highest reward, the first of equals, and its reward. Raises `ValueError` if there is none.
+    """Returns the child with the highest reward, the first one in a tie, and its reward.
 
-    Steps that hold minus losses (ENAS, phase 0) are left out.
+    Ignores phase 0 of ENAS, where rewards are negative losses. Raises `ValueError` if no child has a reward.
     """
     scored = [pair for step in steps if rewarded(step) for pair in zip(step.children, step.rewards, strict=True)]
     if not scored:
@@ -202,7 +202,7 @@ def best(steps: Iterable[Step]) -> tuple[Tokens, float]:
 
 
 def tee(steps: Iterable[Step], *sinks: Sink) -> Iterator[Step]:
-    """The same steps, each shown to every sink before it is passed on."""
+    """Yields the steps unchanged, after it has passed each of them to every sink."""
     for step in steps:
         for sink in sinks:
             sink(step)
@@ -210,9 +210,9 @@ def tee(steps: Iterable[Step], *sinks: Sink) -> Iterator[Step]:
 
 
 def progress(total: int, value: str = "best reward") -> Sink:
-    """A bar of `total` steps that goes when it is full. NASLAB_PROGRESS=0 in the environment hides it.
+    """A progress bar for `total` steps that shows the best reward so far under the name `value`.
 
-    It shows the best reward so far, under the name `value`.
+    It closes after the last step. NASLAB_PROGRESS=0 in the environment hides it.
     """
     bar = tqdm(total=total, leave=False, disable=os.environ.get("NASLAB_PROGRESS") == "0")
     top = -inf
@@ -230,7 +230,7 @@ def progress(total: int, value: str = "best reward") -> Sink:
 
 
 def jsonl(path: str | Path) -> Sink:
-    """A log of one line per step, without the state. After a resume, steps that are taken again are not there twice."""
+    """Writes one line of JSON per step, without the state. After a resume it replaces the steps that run again."""
     path = Path(path)
     opened = False
 
@@ -259,13 +259,13 @@ def _lines(path: Path) -> list[str]:
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [line for line in lines if line.endswith("\n")]  # a line cut short by a crash is not one
+    return [line for line in lines if line.endswith("\n")]  # drop a line that a crash cut off
 
 
 def checkpoint(path: str | Path, every: int = 1) -> Sink:
-    """Saves every so many steps, atomically; the checkpoint before stays beside it as `<name>.previous`.
+    """Saves every `every`-th step atomically. The checkpoint before it is kept as `<name>.previous`.
 
-    Raises `ValueError` for a step that `resume` would refuse, before anything is written.
+    Raises `ValueError` for a step that `resume` would reject, before it writes anything.
     """
     checks.whole(1, every=every)
 
@@ -278,9 +278,9 @@ def checkpoint(path: str | Path, every: int = 1) -> Sink:
 
 
 def resume(path: str | Path) -> Step | None:
-    """The last step saved by `checkpoint`, or None if there is none yet.
+    """Returns the last step saved by `checkpoint`, or None if the file does not exist.
 
-    Raises `ValueError` if the file is damaged or not a step; nothing is deleted.
+    Raises `ValueError` if the file is damaged or not a step. Deletes nothing.
     """
     if not Path(path).exists():
         return None
