@@ -13,7 +13,10 @@ PACKAGE = Path(__file__).resolve().parent
 
 
 def lessons() -> list[Path]:
-    """The lessons, in order: inside an installed package, beside it in a checkout. `FileNotFoundError` without any."""
+    """Returns the lessons in order: from inside an installed package, or from beside it in a checkout.
+
+    Raises `FileNotFoundError` if there are none.
+    """
     for folder in (PACKAGE / "notebooks", PACKAGE.parent / "notebooks"):
         if found := sorted(folder.glob("[0-9][0-9]_*.ipynb")):
             return found
@@ -21,9 +24,9 @@ def lessons() -> list[Path]:
 
 
 def copy(sources: Sequence[Path], folder: Path) -> list[Path]:
-    """Copies files into a folder, which is made if need be; what is there already stays. Returns the new files.
+    """Copies files into a folder and creates it if necessary. Keeps files that exist already. Returns the new files.
 
-    `OSError` if the folder cannot be made or written to; then no half copy is left under a lesson's name.
+    Raises `OSError` if it cannot create the folder or write to it. No incomplete copy then has a lesson's name.
     """
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file: name a folder")
@@ -33,7 +36,7 @@ def copy(sources: Sequence[Path], folder: Path) -> list[Path]:
         target = folder / source.name
         if not os.path.lexists(target):
             partial = target.with_name(f".{target.name}.part")
-            shutil.copyfile(source, partial)  # without its mode: a copy is there to be written to
+            shutil.copyfile(source, partial)  # without its mode, so that the copy is writable
             partial.rename(target)
             new.append(target)
     return new

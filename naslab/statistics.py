@@ -1,6 +1,7 @@
-"""What repeated runs may claim: means and differences over the repeated unit, each with its interval.
+"""Means and differences of repeated runs, each with a confidence interval.
 
-The unit is what was repeated independently, such as a seed of `runs.spawn`; it is never a child or a batch within it.
+A repetition must be independent of the others, such as a run with a seed of `runs.spawn`. Children or batches of the
+same run are not repetitions.
 """
 
 from collections.abc import Mapping
@@ -13,26 +14,26 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 RESAMPLES = 9999
-PILE = 1 / 3  # the share of values at a bound from which a mean is not nearly normal
-ENOUGH = 10  # repetitions that a bootstrap needs; fewer make its interval too narrow
+PILE = 1 / 3  # if a larger share of values equals the minimum or maximum, the mean is not nearly normal
+ENOUGH = 10  # a bootstrap of fewer repetitions gives too narrow intervals
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over n repetitions, or a difference of two, with an interval that holds the true one at `level`.
+    """A mean over n repetitions, or a difference of two means, with a confidence interval at `level`.
 
-    `values` are the repetitions, or their paired differences; `minus` holds the second group if it is not paired.
-    Get one from `interval` or `difference`.
+    `values` are the repetitions or their paired differences. `minus` is the second group of an unpaired difference.
+    Make one with `interval` or `difference`.
     """
 
     values: tuple[float, ...]
     minus: tuple[float, ...] | None = None
     level: float = 0.95
-    scale: float = 0.0  # the largest number that a paired difference was taken of
+    scale: float = 0.0  # largest absolute value before paired differences were taken
 
     @property
     def n(self) -> int:
-        """The number of repetitions, of the smaller group if there are two."""
+        """The number of repetitions; of two groups, that of the smaller one."""
         return min(map(len, self._groups))
 
     @cached_property
@@ -41,7 +42,7 @@ class Interval:
 
     @property
     def method(self) -> str:
-        """How the interval is found: "t", "bootstrap", or "constant" if all repetitions of every group are equal."""
+        """The method of the interval: "t", "bootstrap", or "constant" if all repetitions of every group are equal."""
         if all(np.ptp(group) <= 1e-12 * self._scale for group in self._groups):  # differences are rounded
             return "constant"
         piled = any(max(group.count(min(group)), group.count(max(group))) > PILE * len(group) for group in self._groups)
@@ -49,7 +50,7 @@ class Interval:
 
     @cached_property
     def p(self) -> float:
-        """Of the two-sided test that the true value is 0; nan if the repetitions do not vary."""
+        """The p-value of the two-sided test that the true value is 0; nan if the repetitions do not vary."""
         match self.method:
             case "constant":
                 return nan
@@ -69,23 +70,23 @@ class Interval:
 
     @property
     def half(self) -> float:
-        """Half the width: of a t interval, the number after the plus-minus sign."""
+        """Half the width: the number after the plus-minus sign of a t interval."""
         return (self.high - self.low) / 2
 
     @property
     def excludes_0(self) -> bool:
-        """Whether the true value differs from 0 at `level`; False where all repetitions are equal."""
+        """Whether 0 is outside the interval, so the true value differs from 0 at `level`. False if all are equal."""
         return self.method != "constant" and (self.low > 0 or self.high < 0)
 
     @property
     def verdict(self) -> str:
-        """What the interval allows to say, in words."""
+        """The conclusion from the interval, in words."""
         if self.method == "constant":
             return f"the same in all {self.n} repetitions, which gives no interval"
         return "above 0" if self.low > 0 else "below 0" if self.high < 0 else "cannot be told from 0"
 
     def __format__(self, spec: str) -> str:
-        """`f"{gain:+.2f}"` is "+3.81 [-2.56, +10.19]"."""
+        """Formats the mean and the interval: `f"{gain:+.2f}"` is "+3.81 [-2.56, +10.19]"."""
         mean, low, high = (format(number, spec or ".3g") for number in (self.mean, self.low, self.high))
         return f"{mean} [{low}, {high}]"
 
@@ -102,14 +103,14 @@ class Interval:
 
     @cached_property
     def _error(self) -> tuple[float, float]:
-        """The standard error and the degrees of freedom; for two groups by Welch (1947)."""
+        """The standard error and the degrees of freedom; for two groups those of Welch (1947)."""
         parts = [(np.var(group, ddof=1) / len(group), len(group) - 1) for group in self._groups]
         square = sum(v for v, _ in parts)
         return sqrt(square), float(square**2 / sum(v**2 / f for v, f in parts))
 
     @cached_property
     def _means(self) -> np.ndarray:
-        """Means of the groups drawn again with replacement, always by the same draws: (RESAMPLES,)."""
+        """Means of bootstrap resamples, (RESAMPLES,). The random draws are always the same."""
         rng = np.random.default_rng(0)
         drawn = [rng.choice(group, (RESAMPLES, len(group))).mean(axis=1) for group in self._groups]
         return drawn[0] - (drawn[1] if len(drawn) == 2 else 0.0)
@@ -128,20 +129,20 @@ class Interval:
 
 
 def interval(values: ArrayLike, level: float = 0.95) -> Interval:
-    """The mean of independent repetitions (n,) with its interval.
+    """Returns the mean of independent repetitions (n,) with its confidence interval.
 
-    Student's t. From 10 values on, if more than a third of them equal the lowest or the highest one, such as regrets of
-    0, the percentile bootstrap (Efron 1979). Raises `ValueError` for fewer than 2 values, for one that is not a finite
-    number, and for a level that is not between 0 and 1.
+    The method is Student's t. It is the percentile bootstrap (Efron 1979) if there are at least 10 values and more than
+    a third of them equal the lowest or the highest one, such as regrets of 0. Raises `ValueError` for fewer than 2
+    values, for a value that is not finite, and for a level that is not between 0 and 1.
     """
     return Interval(_repetitions("values", values), level=_level(level))
 
 
 def difference(a: ArrayLike, b: ArrayLike, *, paired: bool = True, level: float = 0.95) -> Interval:
-    """The mean of a (n,) minus the mean of b (m,), with its interval.
+    """Returns the mean of a (n,) minus the mean of b (m,), with its confidence interval.
 
-    Paired if repetition k of both shares what is not compared, such as its seed; then n = m. Else Welch's t.
-    Raises `ValueError` as `interval` does, and for pairs of different numbers.
+    Use `paired` if repetition k of a and of b share what is not compared, such as the seed; then n = m. Otherwise the
+    method is Welch's t. Raises `ValueError` as `interval` does, and if paired groups have different lengths.
     """
     first, second = _repetitions("a", a), _repetitions("b", b)
     if not paired:
@@ -153,10 +154,10 @@ def difference(a: ArrayLike, b: ArrayLike, *, paired: bool = True, level: float 
 
 
 def band(rows: ArrayLike, level: float = 0.95) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean, lower and upper end at every point of curves (repetitions, points): each (points,), by `interval`.
+    """Returns mean, lower and upper end at every point of curves (repetitions, points), each (points,).
 
-    Each point's interval holds by itself: a curve leaves its band somewhere more often than 1 - level.
-    Raises `ValueError` as `interval` does.
+    `interval` computes them for each point separately. The probability that the true curve leaves the band at some
+    point is larger than 1 - level. Raises `ValueError` as `interval` does.
     """
     curves = np.asarray(rows, dtype=float)
     if curves.ndim != 2:
@@ -167,11 +168,11 @@ def band(rows: ArrayLike, level: float = 0.95) -> tuple[np.ndarray, np.ndarray, 
 
 
 def holm(intervals: Mapping[str, Interval], level: float = 0.95) -> dict[str, Interval]:
-    """The same intervals for a table of several: all verdicts that differ from 0 hold together at `level`.
+    """Corrects intervals for multiple comparisons: the verdicts "above 0" and "below 0" hold jointly at `level`.
 
     Holm (1979) tests the smallest p of m against (1 - level) / m, the next against (1 - level) / (m - 1), and stops at
-    the first that fails. Each interval gets the level of its own test, those after the stop the level of the stop, so
-    it excludes 0 where Holm rejects. Repetitions that do not vary have no test and are left out of the count.
+    the first failure. Each interval gets the level of its test; the ones after the failure get the level of the
+    failure. So an interval excludes 0 exactly if Holm rejects. Constant repetitions have no test and do not count in m.
     """
     tested = sorted((name for name in intervals if isfinite(intervals[name].p)), key=lambda name: intervals[name].p)
     found = {name: replace(each, level=_level(level)) for name, each in intervals.items()}
@@ -192,7 +193,7 @@ def _repetitions(name: str, values: ArrayLike) -> tuple[float, ...]:
         raise ValueError(f"{name}: got shape {found.shape}, expected one number for each of at least 2 repetitions")
     if not np.isfinite(found).all():
         raise ValueError(f"{name}: got {found[~np.isfinite(found)][0]}, expected finite numbers")
-    if np.abs(found).max() > 1e150 or 0 < np.abs(found).max() < 1e-150:  # squares leave what float64 holds
+    if np.abs(found).max() > 1e150 or 0 < np.abs(found).max() < 1e-150:  # their squares do not fit into float64
         raise ValueError(f"{name}: got {found[np.abs(found).argmax()]:g}, expected 0 or numbers from 1e-150 to 1e150")
     return tuple(map(float, found))
 
@@ -204,7 +205,7 @@ def _level(level: float) -> float:
 
 
 def report(intervals: Mapping[str, Interval], unit: str = "", spec: str = "+.2f") -> str:
-    """Lines to print: an interval each, with its unit and its verdict. Several are corrected by `holm`."""
+    """Returns lines to print: each interval with its unit and its verdict. `holm` corrects several intervals."""
     shown = holm(intervals)
     width = max(map(len, shown), default=0)
     after = f" {unit}" if unit else ""

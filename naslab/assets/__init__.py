@@ -1,11 +1,11 @@
-"""Bundled data. A file is read only if its SHA-256 sum is the one in `SHA256SUMS`."""
+"""Bundled data. `read` checks the SHA-256 sum of a file against `SHA256SUMS`."""
 
 import hashlib
 from importlib.resources import files
 
 
 def read(name: str) -> bytes:
-    """The bytes of a bundled file. Raises `ValueError` with a remedy if they are not the published ones."""
+    """Returns the bytes of a bundled file. Raises `ValueError` with a remedy if they are not the published ones."""
     folder = files(__name__)
     sums = (line.split() for line in (folder / "SHA256SUMS").read_text().splitlines())
     expected = {name: checksum for checksum, name in sums}[name]

