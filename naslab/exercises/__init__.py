@@ -1,11 +1,11 @@
 """Exercises: `check("01.2", answer)`, `hint("01.2")`, `solution("01.2")`.
 
-The exercises of notebook NN are the `EXERCISES` of the module `lesson_NN` beside this file; exercise "NN.k" is found by
-its id. A check never raises: whatever the answer does, the verdict says it in words, and Run All goes on.
+The exercises of notebook NN are the `EXERCISES` of the module `lesson_NN` beside this file. The id "NN.k" finds
+exercise k. A check never raises: the verdict describes an error of the answer in words, so Run All continues.
 
-Three things are done here for all exercises. An answer gets copies of its arguments, so it may change them. What it
-returns is read into plain numbers (`answers.read`), so NaN is never right and float32 is. What comes from the answer
-enters a message as a code span (`answers.shown`).
+This module does three things for every exercise. It passes copies of the arguments to an answer, so the answer may
+change them. It converts results to plain numbers (`answers.read`), so NaN is never correct and float32 is accepted. It
+shows values of the answer in messages as code spans (`answers.shown`).
 """
 
 import copy
@@ -40,13 +40,13 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Exercise:
-    """One task. `check(answer)` gives None if the answer is right, else a message that teaches what is wrong.
+    """One exercise. `check(answer)` returns None if the answer is correct, else a message that explains the mistake.
 
-    `solution` is a value, a function that answers, or a function without parameters that shows how its value is found.
-    `wrong` pairs typical wrong answers with a fragment of the message that each must get. `form` describes what an
-    answer is, or returns, as `answers.read` takes it; by default it is what the solution is, or is annotated to return.
-    With `copies=False` the answer gets the check's own arguments, for a check that looks at what happened to them.
-    The tests hold the check to the solution, to the wrong answers and to the stub.
+    `solution` is a value, a function that solves the exercise, or a function without parameters that computes the
+    value. `wrong` has typical wrong answers, each with a part of the message that it must get. `form` is the type of an
+    answer, or of its result, for `answers.read`; the default is the type of the solution, or its return annotation.
+    With `copies=False` the answer gets the check's own arguments, for a check of what the answer does to them. The
+    tests run the check on the solution, on the wrong answers and on the stub.
     """
 
     id: str
@@ -60,7 +60,7 @@ class Exercise:
 
     @property
     def answer(self) -> Any:
-        """The solution as `check` takes it."""
+        """The solution as an answer for `check`."""
         return self.solution if self.asks_for_a_function or not callable(self.solution) else self.solution()
 
     @property
@@ -69,7 +69,7 @@ class Exercise:
 
     @property
     def asked(self) -> Any:
-        """The form of what an answer is, or returns."""
+        """The type of an answer, or of its result if it is a function."""
         if self.form is not None:
             return self.form
         return get_type_hints(self.solution).get("return", Any) if callable(self.solution) else type(self.solution)
@@ -88,11 +88,11 @@ class Verdict:
 
 
 class _NotAttempted(BaseException):
-    """A stub was called. Not an `Exception`, so that no check takes it for an error it expects."""
+    """A stub was called. A `BaseException`, so that no check handles it as an error that it expects."""
 
 
 class _Raised(Exception):
-    """The answer raised `error`, which need not be an `Exception`: `sys.exit()` raises another."""
+    """The answer raised `error`: any `BaseException`, such as the `SystemExit` of `sys.exit()`."""
 
     def __init__(self, error: BaseException) -> None:
         super().__init__(str(type(error)))
@@ -100,9 +100,9 @@ class _Raised(Exception):
 
 
 def check(id: str, answer: Any) -> Verdict:
-    """The verdict on an answer: right, not yet, or not attempted yet (`...` is left in it).
+    """Returns the verdict on an answer: correct, not yet, or not attempted yet (the answer still has `...`).
 
-    Raises `ValueError` only for an unknown id, and lets an interrupt through.
+    Raises `ValueError` only for an unknown id. An interrupt passes through.
     """
     exercise = _find(id)
     try:
@@ -121,7 +121,7 @@ def check(id: str, answer: Any) -> Verdict:
 
 
 def hint(id: str, n: int = 1) -> Markdown:
-    """The n-th hint, from 1; each says more than the one before. Raises `ValueError` for an unknown id or n."""
+    """Returns hint n, counted from 1. Each hint says more than the last. Raises `ValueError` for an unknown id or n."""
     hints = _find(id).hints
     if n not in range(1, len(hints) + 1):
         raise ValueError(f"n: got {n!r}, exercise {id} has hints 1 to {len(hints)}")
@@ -130,7 +130,7 @@ def hint(id: str, n: int = 1) -> Markdown:
 
 
 def solution(id: str) -> Markdown:
-    """The statement and the source of its solution. Raises `ValueError` for an unknown id."""
+    """Returns the statement and the source of the solution. Raises `ValueError` for an unknown id."""
     exercise = _find(id)
     answer = exercise.solution
     text = textwrap.dedent(inspect.getsource(answer)).strip() if callable(answer) else repr(answer)
@@ -138,13 +138,13 @@ def solution(id: str) -> Markdown:
 
 
 def lessons() -> tuple[str, ...]:
-    """The numbers of the lessons that have exercises: ("00", "01", ...)."""
+    """Returns the numbers of the lessons with exercises: ("00", "01", ...)."""
     names = (module.name for module in pkgutil.iter_modules(__path__))
     return tuple(sorted(name.removeprefix("lesson_") for name in names if name.startswith("lesson_")))
 
 
 def exercises(lesson: str) -> tuple[Exercise, ...]:
-    """The exercises of a lesson, "00" to "12". Raises `ValueError` for a lesson that has none."""
+    """Returns the exercises of a lesson, such as "00". Raises `ValueError` for a lesson without exercises."""
     if lesson not in lessons():
         raise ValueError(f"lesson: got {lesson!r}, those with exercises are {', '.join(lessons()) or 'none'}")
     return tuple(importlib.import_module(f"{__name__}.lesson_{lesson}").EXERCISES)
@@ -159,7 +159,7 @@ def _find(id: str) -> Exercise:
 
 
 def _attempted(value: Any) -> Any:
-    """The value itself, unless it is `...`, holds `...`, or is a function with an empty body."""
+    """Returns the value. Raises `_NotAttempted` if it is or contains `...`, or is a function with an empty body."""
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, tuple | list) else (value,)
     if any(part is ... or (isinstance(part, FunctionType) and _body(part) == _body(_empty)) for part in parts):
         raise _NotAttempted
@@ -167,7 +167,10 @@ def _attempted(value: Any) -> Any:
 
 
 def _prepared(exercise: Exercise, answer: Any) -> Any:
-    """The answer as the check takes it: a value that is read, or a function that gets copies and whose result is."""
+    """Returns the answer for the check. A value is converted by `read`.
+
+    A function is wrapped: it gets copies of its arguments, `read` converts its result, and its errors become `_Raised`.
+    """
     if not exercise.asks_for_a_function:
         return read(answer, exercise.asked)
     if not callable(answer):
@@ -182,7 +185,7 @@ def _prepared(exercise: Exercise, answer: Any) -> Any:
             raise
         except BaseException as error:  # of any type: the answer may even call `sys.exit()`
             if isinstance(error, TypeError | AttributeError) and "ellipsis" in _reason(error):
-                raise _NotAttempted from error  # `...` met an operator half way
+                raise _NotAttempted from error  # an operator was applied to a `...` in the answer
             raise _Raised(error) from error
         return read(result, exercise.asked)
 
@@ -190,10 +193,10 @@ def _prepared(exercise: Exercise, answer: Any) -> Any:
 
 
 def _reason(error: BaseException) -> str:
-    """The error's type and text, if it can tell them."""
+    """Returns the error's type and its text, if the error can be converted to text."""
     try:
         text = str(error)
-    except Exception:  # of any type: the error may be the answer's
+    except Exception:  # of any type: the answer may define the error
         text = ""
     return f"{type(error).__name__}{': ' * bool(text)}{text}"
 
@@ -202,5 +205,5 @@ def _empty() -> None: ...
 
 
 def _body(function: Callable) -> list[tuple[str, Any]]:
-    """The function's instructions without their line numbers: the body of `def f(): ...` equals that of `_empty`."""
+    """Returns the function's instructions without line numbers. Those of `def f(): ...` equal those of `_empty`."""
     return [(i.opname, i.argval) for i in dis.get_instructions(function) if i.opname != "NOP"]

@@ -1,7 +1,7 @@
-"""What an answer gives: read into plain numbers, compared with what is right, and shown in a message.
+"""The values of answers: converted to plain numbers, compared with the correct ones, and shown in messages.
 
-An answer may be a number of Python or NumPy, a tensor of any precision, a list or a tuple. `read` makes plain Python
-of it, so every check is written for plain values only.
+A value may be a number of Python or NumPy, a tensor of any precision, a list or a tuple. `read` converts it to plain
+Python, so checks handle plain values only.
 """
 
 import math
@@ -19,31 +19,32 @@ _SHORT = reprlib.Repr()
 _SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxset = _SHORT.maxdict = 30
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 200
 
-LONGEST = 10_000  # items of an answer that are looked at
-LARGEST = 10**100  # in absolute value: the check computes with the numbers
+LONGEST = 10_000  # largest number of items in an answer
+LARGEST = 10**100  # limit of absolute values: checks compute with these numbers
 
 
 class Unreadable(Exception):
-    """What an answer gives has not the form that its exercise asks for. The text says what it is and what was asked."""
+    """A value of an answer does not have the form that the exercise asks for. The text states both."""
 
 
 def read(value: Any, form: Any) -> Any:
-    """The value in the form that a type describes. Raises `Unreadable` if it does not have it.
+    """Converts the value to a form, which is given as a type. Raises `Unreadable` if the value does not have this form.
 
     Forms are `bool`, `int`, `float`, `str`, `None`, `Tensor`, `tuple[int, float]`, `list[int]` and `tuple[int, ...]`
-    (of any length), `dict[str, float]`, unions of these, nested as needed, and `Any`. Every number is finite. A
-    fraction is kept where an int is asked for, so that the check can say what is wrong with it.
+    (of any length), `dict[str, float]`, unions of these, nested as needed, and `Any`. Every number must be finite. For
+    the form int a fraction stays a fraction, so that the check can explain the mistake.
     """
     try:
         return _read(_plain(value), form)
-    except Exception as error:  # of any type: the value is the answer's, with methods of its own
+    except Exception as error:  # of any type: the answer may define the value's methods
         raise Unreadable(f"Got {shown(value)}; expected {_words(form)}.") from error
 
 
 def same(got: Any, expected: Any) -> bool:
-    """Whether both have the same shape and numbers: floats to 1e-5 of their size or 1e-6, everything else exactly.
+    """Returns whether both have the same shape and numbers. Numbers that are not finite are never the same.
 
-    That is what float32 can give. A number that is not finite is never the same.
+    Floats are compared with a relative tolerance of 1e-5 or an absolute one of 1e-6, which float32 satisfies. All else
+    is compared exactly.
     """
     if isinstance(expected, Tensor):
         expected = expected.tolist()
@@ -62,28 +63,31 @@ def same(got: Any, expected: Any) -> bool:
 
 
 def is_rounded(got: Any, expected: int) -> bool:
-    """Whether a count is right but for the digits that a float cannot hold."""
+    """Returns whether a count is correct except for digits that a float cannot store."""
     return isinstance(got, float) and math.isclose(got, expected, rel_tol=1e-9)
 
 
 def shown(value: Any) -> str:
-    """A value of the answer, for a message: its `repr`, cut, in a code span, where Markdown and HTML mean nothing."""
+    """Returns a value of the answer for a message: its `repr`, shortened, in a code span.
+
+    Markdown and HTML in a code span are not interpreted.
+    """
     try:
         text = _SHORT.repr(value)
-    except Exception:  # of any type: the value is the answer's
+    except Exception:  # of any type: the answer may define the value
         text = f"<{type(value).__name__}>"
     return span(text)
 
 
 def span(text: str) -> str:
-    """Text as a code span of one line, whatever is in it."""
+    """Returns any text as a code span of one line."""
     line = " ".join(text[:1000].split()).replace("`", "'")
     line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
     return f"`{line if len(line) <= 300 else line[:300] + '...'}`"
 
 
 def _plain(value: Any) -> Any:
-    """Tensors, arrays and NumPy's scalars as Python's numbers and lists, also inside lists, tuples and dicts."""
+    """Converts tensors, arrays and NumPy scalars to Python's numbers and lists, also inside lists, tuples and dicts."""
     match value:
         case Tensor() | np.ndarray() | np.generic():
             return value.tolist()
@@ -129,14 +133,14 @@ def _number(value: Any, form: type) -> Any:
     if isinstance(value, bool | str | bytes):
         raise TypeError
     number = value if isinstance(value, int) else float(value)
-    if not -LARGEST < number < LARGEST:  # nor is NaN
+    if not -LARGEST < number < LARGEST:  # also false for NaN
         raise ValueError
     whole = form is int and number == int(number) and abs(number) < 2**53  # larger floats may have lost digits
     return int(number) if whole or isinstance(value, int) else number
 
 
 def _numbers(value: Any) -> Any:
-    """A number, or nested lists of numbers."""
+    """Reads a number, or nested lists of numbers."""
     return [*map(_numbers, _items(value))] if isinstance(value, Iterable) else _number(value, float)
 
 
@@ -154,7 +158,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _words(form: Any, many: bool = False) -> str:
-    """A form in words: "a number", "two lists of integers"."""
+    """Describes a form in words: "a number", "two lists of integers"."""
     one = {int: "an integer", float: "a number", bool: "True or False", str: "a name", list: "a list", tuple: "a tuple"}
     more = {int: "integers", float: "numbers", bool: "truth values", str: "names", list: "lists", tuple: "tuples"}
     args, origin = get_args(form), get_origin(form)

@@ -10,7 +10,7 @@ from naslab.networks import TreeCell
 from naslab.spaces import Tokens, TreeSpace, all_strings
 
 Pair = tuple[float, float]
-CELL = (1, 1, 0, 2, 0, 1, 1, 3, 2, 1)  # of base 2, the cell of exercise 04.2
+CELL = (1, 1, 0, 2, 0, 1, 1, 3, 2, 1)  # the cell of exercise 04.2, with base 2
 WEIGHTS = (0.6, -0.8, 0.5, 0.9)
 
 
@@ -35,7 +35,7 @@ def check_strings(answer: Callable[[int, int, int], int]) -> str | None:
 
 def strings(base: int, combinations: int, activations: int) -> int:
     nodes = 2 * base - 1
-    functions = (combinations * activations) ** (nodes + 1)  # of every node, and of the injection
+    functions = (combinations * activations) ** (nodes + 1)  # for every node, and for the injection
     return functions * nodes**2
 
 
@@ -83,7 +83,7 @@ def _step(x: float, h: float, c: float, w: Sequence[float], inject: str) -> Pair
 
 
 def check_text(answer: Callable[[Sequence[float]], Pair]) -> str | None:
-    for p in ([0.5, 0.25, 0.5], [0.1] * 5, [1.0, 0.02]):  # first an uneven p, for which all means differ
+    for p in ([0.5, 0.25, 0.5], [0.1] * 5, [1.0, 0.02]):  # the first p is uneven, so that all means differ
         got, expected = answer(p), judge_text(p)
         if same(got, expected):
             continue
@@ -125,7 +125,7 @@ def check_dead(answer: Callable[[Tokens], bool]) -> str | None:
 
 
 def stays_at_zero(tokens: Tokens, steps: int = 4) -> bool:
-    """By a real cell of 16 units that reads random vectors."""
+    """Runs a cell of 16 units on random vectors and returns whether h stays at 0."""
     cell, generator = TreeCell(TreeSpace(1), tokens, 16), torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weight in cell.parameters():

@@ -10,7 +10,7 @@ from naslab.exercises import Exercise, is_rounded, same, shown
 
 Gradients = Sequence[
     dict[str, float]
-]  # of every child, by the name of a set of weights; a child lacks those it does not use
+]  # one dict per child: name of a set of weights -> gradient; a child has only the sets that it uses
 
 
 def check_gpu_hours(answer: Callable[..., float]) -> str | None:

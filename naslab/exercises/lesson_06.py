@@ -97,7 +97,7 @@ def by_package(x: float, h: float) -> float:
 def _nodes(
     x: float, h: float, w: Sequence[float], swapped: bool = False, plain: bool = False, chain: bool = False
 ) -> tuple[float, float, float]:
-    """The three nodes of the cell, or what typical mistakes make of them."""
+    """Returns the three nodes of the cell, or with a flag the nodes that a typical mistake gives."""
 
     def node(s: float, gate: float, new: float) -> float:
         c = 1.0 if plain else 1 / (1 + math.exp(-gate))
@@ -120,7 +120,7 @@ def step(x: float, h: float, w: Sequence[float]) -> float:
     h1 = node(h, w[0] * x + w[1] * h, math.tanh(w[2] * x + w[3] * h))
     h2 = node(h1, w[4] * h1, max(0.0, w[5] * h1))
     h3 = node(h1, w[6] * h1, sigmoid(w[7] * h1))
-    return (h2 + h3) / 2  # nobody reads 2 and 3
+    return (h2 + h3) / 2  # no node reads nodes 2 and 3
 
 
 def check_newer(answer: Callable[[Sequence[int]], list[Any]]) -> str | None:

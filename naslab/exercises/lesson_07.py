@@ -9,7 +9,7 @@ from torch import Tensor
 from naslab.exercises import Exercise, same, shown
 from naslab.spaces import NONE, CellSpace
 
-Node = Sequence[Sequence[float]]  # the weights of a node's incoming edges: a row for each source, a column for each op
+Node = Sequence[Sequence[float]]  # weights of a node's incoming edges: one row per source, one column per op
 Pairs = list[tuple[int, str]]  # (source, op)
 
 
@@ -136,7 +136,7 @@ def keep(weights: Node, ops: Sequence[str], k: int) -> Pairs:
 
 
 def by_the_package(weights: Node, ops: Sequence[str], k: int) -> Pairs:
-    """The same, another way: a cell of one node, discretised."""
+    """Computes the same as `keep` with the package: discretises a cell of one node."""
     space = CellSpace(("cell",), 1, inputs=len(weights), ops=tuple(ops), fan_in=k)
     ((pairs,),) = space.pairs(space.discretise({"cell": torch.tensor(weights)})).values()
     return list(pairs)
@@ -158,13 +158,13 @@ def _by_least_none(weights: Node, ops: Sequence[str], k: int) -> Pairs:
 
 
 def _renormalised(weights: Node, ops: Sequence[str], k: int) -> Pairs:
-    """The softmax without `none`, as if it had never been there."""
+    """A wrong answer: takes the softmax without `none`."""
     none = ops.index(NONE)
     return keep([[w / (1 - row[none]) for w in row] for row in weights], ops, k)
 
 
 def _first_column(weights: Node, ops: Sequence[str], k: int) -> Pairs:
-    """Takes the first column for that of `none`."""
+    """A wrong answer: assumes that the first column is `none`."""
     best = [(*max(zip(row[1:], ops[1:], strict=True)), s) for s, row in enumerate(weights)]
     return [(s, op) for _, op, s in sorted(best, reverse=True)[:k]]
 

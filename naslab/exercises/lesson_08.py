@@ -10,7 +10,7 @@ from naslab.exercises import Exercise, same
 
 
 def tensors(seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """g_alpha (3,), g_w (4,), mixed (3, 4) and a positive definite H (4, 4)."""
+    """Returns random g_alpha (3,), g_w (4,), mixed (3, 4) and a positive definite H (4, 4)."""
     generator = torch.Generator().manual_seed(seed)
     g_alpha, g_w, mixed, root = (
         torch.randn(shape, generator=generator, dtype=torch.float64) for shape in ((3,), (4,), (3, 4), (4, 4))

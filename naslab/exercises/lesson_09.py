@@ -10,7 +10,7 @@ from naslab.networks import count_parameters
 from naslab.ops import CONV_OPS
 from naslab.spaces import DARTS_OPS, NONE
 
-OPS = sorted((op for op in DARTS_OPS if op != NONE), key=lambda op: op.startswith("sep"))  # harder ones last
+OPS = sorted((op for op in DARTS_OPS if op != NONE), key=lambda op: op.startswith("sep"))  # harder ops last
 
 
 def check_op_parameters(answer: Callable[[str, int], int]) -> str | None:
@@ -46,13 +46,13 @@ def op_parameters(op: str, c: int) -> int:
 
 
 def _once(count: Callable[[int, int], int]) -> Callable[[str, int], int]:
-    """An answer to 09.1 that counts one application so."""
+    """Returns an answer to 09.1 that counts the parameters of one application with `count`."""
     times = {"sep": 2, "dil": 1}
     return lambda op, c: times[op[:3]] * count(int(op[-1]), c) if op[:3] in times else 0
 
 
 def _genotype(normal: str, reduce: str) -> str:
-    """Two nodes from letters: s skip, c convolution, p pool."""
+    """Returns a genotype with cells of two nodes. Letters name the ops: s skip, c convolution, p pool."""
     names = {"s": "skip_connect", "c": "sep_conv_3x3", "p": "max_pool_3x3"}
     normal_pairs, reduce_pairs = ([(names[op], k % 2) for k, op in enumerate(cell)] for cell in (normal, reduce))
     return f"Genotype(normal={normal_pairs}, normal_concat=[2, 3], reduce={reduce_pairs}, reduce_concat=[2, 3])"
@@ -89,7 +89,7 @@ def check_stop_at(answer: Callable[[Sequence[str]], int]) -> str | None:
 
 
 def _skips(text: str) -> tuple[int, int]:
-    """In the normal and in the reduction cell."""
+    """Returns the number of skips in the normal and in the reduction cell."""
     space, tokens = read_darts(text)
     cells = ([op for node in nodes for _, op in node] for nodes in space.pairs(tokens).values())
     normal, reduce = (ops.count("skip_connect") for ops in cells)
@@ -97,7 +97,7 @@ def _skips(text: str) -> tuple[int, int]:
 
 
 def _first(record: Sequence[str], stops: Callable[[int, int], bool]) -> int:
-    """The first epoch of whose skips a rule says that it stops, or the last."""
+    """Returns the first epoch for which the rule `stops` holds, or the last epoch."""
     return next((k for k, text in enumerate(record) if stops(*_skips(text))), len(record) - 1)
 
 
