@@ -1,8 +1,8 @@
-"""Writes binder/environment.yml: what the course needs, and all that needs in turn, pinned as in constraints.txt.
+"""Writes binder/environment.yml: the course's requirements, and theirs in turn, pinned as in constraints.txt.
 
-The list comes from the metadata of what is installed here. Binder's file stands alone, without `-e .` or
-`-c constraints.txt`: a line that names a local file makes repo2docker copy the whole repository before it installs, and
-then every commit installs everything anew.
+The list comes from the metadata of the packages installed here. Binder's file has no `-e .` and no
+`-c constraints.txt`. A line that names a local file makes repo2docker copy the whole repository before it installs, so
+every commit would reinstall everything.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 TORCH_CPU = "https://download.pytorch.org/whl/cpu"
-BINDER = {  # the markers' values on mybinder.org
+BINDER = {  # values of the environment markers on mybinder.org
     "implementation_name": "cpython",
     "os_name": "posix",
     "platform_machine": "x86_64",
@@ -43,7 +43,7 @@ dependencies:
 
 
 def pins(text: str, environment: dict[str, str]) -> dict[str, str]:
-    """constraints.txt as name -> version, for the environment whose markers' values are given."""
+    """Reads constraints.txt as name -> version. `environment` has the values of the environment markers."""
     found: dict[str, str] = {}
     for line in text.splitlines():
         if line.strip() and not line.lstrip().startswith("#"):
@@ -55,7 +55,7 @@ def pins(text: str, environment: dict[str, str]) -> dict[str, str]:
 
 
 def closure(package: str, extras: set[str], environment: dict[str, str]) -> set[str]:
-    """Every distribution that a package with extras needs, itself left out, by the metadata of what is installed."""
+    """Returns all distributions that a package with extras needs, without itself, from the installed metadata."""
     seen: set[tuple[str, str]] = set()
     queue = [(package, extra) for extra in {"", *extras}]
     while queue:

@@ -1,8 +1,8 @@
-"""The hash of a source and of the package code that it reaches: what was made by older code is found without a run.
+"""The hash of a source and of the package code that it imports. It finds outputs of older code without a run.
 
-It changes with every name, constant, op and default of the source and of the modules that it imports, directly or
+The hash changes with every name, constant, op and default of the source and of the modules that it imports, directly or
 through others, also inside functions. It does not change with comments, docstrings, layout, the version of Python, or
-a module that is not imported. A module that is imported by a computed name is not seen.
+modules that are not imported. It does not include modules that are imported by a computed name.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "naslab"
 
 
 def code_hash(source: str, package: Path = PACKAGE) -> str:
-    """The hash of `source`, such as a notebook's code, and of the modules of `package` behind it: 16 hex digits."""
+    """Returns the hash, 16 hex digits, of `source`, such as a notebook's code, and of the modules that it imports."""
     trees, left = {"": ast.parse(source)}, [""]
     while left:
         for name, path in imported(trees[left.pop()], package):
@@ -29,7 +29,7 @@ def code_hash(source: str, package: Path = PACKAGE) -> str:
 
 
 def imported(tree: ast.AST, package: Path) -> Iterator[tuple[str, Path]]:
-    """The modules of the package that a tree imports, and the packages around them: dotted names and files."""
+    """Yields the modules of the package that a tree imports, and their parent packages, as (dotted name, file)."""
     for node in ast.walk(tree):
         match node:
             case ast.Import():
@@ -44,12 +44,15 @@ def imported(tree: ast.AST, package: Path) -> Iterator[tuple[str, Path]]:
             for end in range(1, len(parts) + 1):
                 place = package.joinpath(*parts[1:end])
                 for path in (place / "__init__.py", place.with_suffix(".py")):
-                    if path.exists():  # else the name is one that a module defines
+                    if path.exists():  # otherwise a module defines the name
                         yield ".".join(parts[:end]), path
 
 
 def plain(value: Any) -> Any:
-    """A syntax tree as nested lists, without places, docstrings and empty fields, which differ between Pythons."""
+    """Converts a syntax tree to nested lists, without docstrings and without what differs between Python versions.
+
+    These are positions and empty fields.
+    """
     match value:
         case ast.JoinedStr(values=parts):  # an f-string; Python 3.12 adds empty strings to its formats
             return ["JoinedStr", [plain(part) for part in parts if getattr(part, "value", None) != ""]]

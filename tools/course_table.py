@@ -1,7 +1,7 @@
-"""Writes what `make run RECORD=1` measured: tools/measured.json, README's course table, the lessons' header tables.
+"""Writes the measurements of `make run RECORD=1` to tools/measured.json, README's course table and the lessons.
 
-README.md has the course table between `<!-- measured:start -->` and `<!-- measured:end -->`; a notebook has its costs,
-in a markdown cell, between `<!-- measured -->` and `<!-- /measured -->`. Neither is ever written by hand.
+README.md has the course table between `<!-- measured:start -->` and `<!-- measured:end -->`. A notebook has its costs
+in a markdown cell between `<!-- measured -->` and `<!-- /measured -->`. Do not edit them by hand.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Measured = dict[str, dict[str, dict[str, Any]]]  # notebook: profile: {"cpu_seco
 
 
 def machine() -> str:
-    """Processor, cores and memory of this computer, and nothing that tells whose it is."""
+    """Returns processor, cores and memory of this computer, and nothing that identifies its owner."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists() and (found := re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text(encoding="utf-8"))):
@@ -30,7 +30,7 @@ def machine() -> str:
 
 
 def cost(entry: dict[str, Any] | None) -> str:
-    """Minutes of CPU time, or of wall time where only that was recorded, and memory."""
+    """Returns the memory and the minutes of CPU time, or of wall time if only that was recorded."""
     if entry is None:
         return "not measured"
     seconds = entry.get("cpu_seconds", entry["seconds"])
@@ -38,13 +38,13 @@ def cost(entry: dict[str, Any] | None) -> str:
 
 
 def lesson_line(measured: Measured, stem: str) -> str:
-    """What stands in a lesson's header table."""
+    """Returns the costs of a lesson for its header table."""
     entries = measured.get(stem, {})
     return "; ".join(f"{profile}: {cost(entries.get(profile))}" for profile in PROFILES)
 
 
 def course_table(folder: Path, measured: Measured) -> str:
-    """The README's table, one row per notebook: number and title, what it does, cost per profile."""
+    """Returns the README's table. A row has a notebook's title, its summary and its cost per profile."""
     lines = ["| lesson | what you derive, run and touch | " + " | ".join(f"`{p}`" for p in PROFILES) + " |"]
     lines.append("|---" * (2 + len(PROFILES)) + "|")
     for path in sorted(folder.glob("*.ipynb")):
@@ -61,20 +61,20 @@ def course_table(folder: Path, measured: Measured) -> str:
 
 
 def between(text: str, start: str, end: str, new: str) -> str:
-    """The text with what stands between the two markers replaced; unchanged without them."""
+    """Replaces the text between the two markers. Returns the text unchanged if it has no markers."""
     pattern = re.escape(start) + ".*?" + re.escape(end)
     return re.sub(pattern, lambda _: start + new + end, text, flags=re.S)
 
 
 def write(path: Path, text: str) -> None:
-    """Replaces the file at once, so that an interruption leaves the old one."""
+    """Replaces the file atomically: after an interruption the old one is still there."""
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text, encoding="utf-8", newline="\n")
     partial.replace(path)
 
 
 def render(folder: Path, measured: Measured) -> dict[Path, str]:
-    """The README and the notebooks as they should be: path -> text."""
+    """Returns the updated README and notebooks: path -> text."""
     texts = {}
     for path in sorted(folder.glob("*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
@@ -101,7 +101,7 @@ def load(folder: Path) -> Measured:
 
 
 def record(folder: Path, costs: dict[str, dict[str, float]], profile: str) -> None:
-    """Adds measurements of one profile and rewrites everything that shows them; notebooks that are gone drop out."""
+    """Stores the measurements of one profile and rewrites everything that shows them. Drops deleted notebooks."""
     known = load(folder)
     here = machine()
     measured: Measured = {

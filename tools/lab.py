@@ -1,8 +1,8 @@
-"""Opens JupyterLab at the reader's own copies of the lessons, in the folder my/: what `make lab` does.
+"""Opens JupyterLab at the reader's own copies of the lessons, in the folder my/. `make lab` runs it.
 
-The server's root is the repository, so that links from a lesson to the README work. git ignores my/: what a reader
-writes there stays when the lessons change. `--fresh 03` copies lesson 03 anew and keeps the old one beside it. Options
-that are not named here go to JupyterLab.
+The server's root is the repository, so links from a lesson to the README work. git ignores my/, so a reader's changes
+stay when the lessons change. `--fresh 03` copies lesson 03 again and keeps the old copy beside it. Other options are
+passed to JupyterLab.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ def put_aside(path: Path) -> Path:
 
 
 def prepare(root: Path, fresh: str | None = None) -> list[str]:
-    """Copies the lessons that are missing in my/; `fresh` is the beginning of the names of those to copy anew.
+    """Copies the lessons that are missing in my/. Copies those whose names start with `fresh` again.
 
-    Returns what there is to say about it. `ValueError` if `fresh` names no lesson; `OSError` if my/ cannot be written.
+    Returns lines to print. Raises `ValueError` if no lesson's name starts with `fresh`, and `OSError` if my/ cannot be
+    written.
     """
     lessons, said = sorted((root / "notebooks").glob("*.ipynb")), []
     if fresh is not None:

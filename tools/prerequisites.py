@@ -1,4 +1,4 @@
-"""One clear line where this Python cannot make the course's environment. Runs on any Python 3: no new syntax."""
+"""Prints one clear line if this Python cannot make the course's environment. Runs on any Python 3: no new syntax."""
 
 import sys
 
@@ -6,7 +6,7 @@ OLDEST = (3, 11)
 
 
 def missing(version, find):
-    """What stands in the way, with its remedy, or None; `find(name)` imports a module or raises ImportError."""
+    """Returns a problem with its remedy, or None. `find(name)` imports a module or raises ImportError."""
     name = "%d.%d" % tuple(version[:2])  # noqa: UP031
     if tuple(version[:2]) < OLDEST:
         return (

@@ -1,6 +1,6 @@
-"""Executes the notebooks as committed and stores their outputs in place, cleaned of all that differs from run to run.
+"""Executes the committed notebooks and stores their outputs in place, without anything that differs from run to run.
 
-A notebook whose execution fails, or whose outputs name a path of this machine, is left as it was; the exit code tells.
+A notebook does not change if its execution fails or its outputs name a path of this machine; the exit code is then 1.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from tqdm import tqdm
 from traitlets.config import Config
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
-CELL_METADATA = ("tags", "jupyter", "naslab")  # what survives cleaning
+CELL_METADATA = ("tags", "jupyter", "naslab")  # metadata that cleaning keeps
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 LANGUAGE = {"file_extension": ".py", "mimetype": "text/x-python", "name": "python", "pygments_lexer": "ipython3"}
 TEMPORARY = re.compile(r"ipykernel_\d+")
 
 
 def execute(notebook: Any, folder: Path) -> Any:
-    """A copy of the notebook with fresh outputs, run in `folder` by a kernel of this environment."""
+    """Returns a copy of the notebook with new outputs, run in `folder` by a kernel of this environment."""
     fresh = copy.deepcopy(notebook)
     client = NotebookClient(
         fresh,
@@ -42,14 +42,14 @@ def execute(notebook: Any, folder: Path) -> Any:
         record_timing=False,
         config=Config({"KernelManager": {"transport_encryption": "auto"}}),
         store_widget_state=False,
-        coalesce_streams=True,  # how output falls into messages is a matter of time
+        coalesce_streams=True,  # the division of output into messages depends on timing
     )
     client.execute(env=os.environ | ONE_THREAD | {"NASLAB_PROGRESS": "0"})  # as in conftest.py
     return fresh
 
 
 def clean(notebook: Any) -> Any:
-    """A copy without timings, paths, versions, widget state or random ids; `clean(clean(n)) == clean(n)`."""
+    """Returns a copy without timings, paths, versions, widget state and random ids. `clean(clean(n)) == clean(n)`."""
     tidy = copy.deepcopy(notebook)
     own = tidy.metadata.get("naslab")
     tidy.metadata = nbformat.from_dict(
@@ -85,13 +85,13 @@ def strings(value: Any) -> Iterator[str]:
 
 
 def machine_paths() -> tuple[str, ...]:
-    """Folders that no committed output may name."""
+    """Returns the folders that committed outputs must not name."""
     found = {str(ROOT), sys.prefix, sys.base_prefix, str(Path.home()), tempfile.gettempdir()}
     return tuple(sorted(path for path in found if len(path) > 3 and path not in ("/usr", "/usr/local")))
 
 
 def leaks(notebook: Any, paths: tuple[str, ...]) -> list[str]:
-    """What a committed notebook must not hold: folders of one machine, the kernel's temporary names, errors."""
+    """Returns what a committed notebook must not have: folders of this machine, files of the kernel, errors."""
     found = []
     for number, cell in enumerate((c for c in notebook.cells if c.cell_type == "code"), start=1):
         for output in cell.outputs:
@@ -105,9 +105,9 @@ def leaks(notebook: Any, paths: tuple[str, ...]) -> list[str]:
 
 
 def computed_by(notebook: Any) -> str:
-    """The hash of the notebook's code cells and of the package code behind them, as it is now.
+    """Returns the hash of the notebook's code cells and of the current package code that they import.
 
-    The checks of its exercises belong to it, though their module is imported by a computed name.
+    The hash includes the checks of its exercises, although their module is imported by a computed name.
     """
     code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
     lessons = sorted({*re.findall(r"""check\(["'](\d\d)\.""", code)})
@@ -115,9 +115,9 @@ def computed_by(notebook: Any) -> str:
 
 
 def regenerate(path: Path) -> list[str]:
-    """Re-executes one notebook; writes it if it can be committed, else returns why not.
+    """Re-executes one notebook and writes it. If it cannot be committed, returns the problems instead.
 
-    The metadata `naslab.code` names the code that made the outputs. Compare it with `computed_by`.
+    The metadata `naslab.code` stores the hash of the code that made the outputs. Compare it with `computed_by`.
     """
     notebook = nbformat.read(path, as_version=4)
     code = computed_by(notebook)

@@ -1,9 +1,9 @@
 """Executes the course headless and measures it: one papermill process per notebook, results in build/ and in a table.
 
-A notebook fails when a cell does, when its kernel dies, or when it hangs: no cell finished for `--hang` seconds.
-A profile's budget is in CPU seconds of the process tree and in memory beyond `import torch`. More is a warning, and a
-failure with `--strict` or `--record`. The others still run; the exit code tells. `--record` also writes what was
-measured into tools/measured.json, README and notebooks.
+A notebook fails if a cell fails, if its kernel dies, or if it hangs: no cell finishes for `--hang` seconds. A profile
+has a budget of CPU seconds of the process tree and of memory beyond `import torch`. Exceeding it is a warning, or a
+failure with `--strict` or `--record`. The other notebooks still run; the exit code is 1 if one failed. `--record` also
+writes the measurements into tools/measured.json, README and notebooks.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from watch import watch
 
 ROOT = Path(__file__).resolve().parent.parent
 ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS")}
-# papermill's own command, which waits 4 seconds for a cell's last output: too short on a busy machine
+# papermill waits 4 seconds for a cell's last output, which is too short on a busy machine: this command waits longer
 PAPERMILL = "from papermill import cli, clientwrap; clientwrap.PapermillNotebookClient.iopub_timeout = 600; "
 PAPERMILL += "cli.papermill()"
 DEAD_KERNEL = 138  # papermill's exit code
@@ -38,8 +38,8 @@ OWN_CELLS = {"injected-parameters", "papermill-error-cell-tag"}  # cells that pa
 
 @dataclass(frozen=True)
 class Budget:
-    """What a notebook may use, None for any: CPU seconds, memory beyond `import torch` in MB of 10^6 bytes, and wall
-    seconds until a cell must have finished."""
+    """Limits of a notebook: CPU seconds, memory beyond `import torch` in MB of 10^6 bytes, and wall seconds without a
+    finished cell. None means no limit."""
 
     cpu_seconds: float | None = None
     megabytes: float | None = None
@@ -48,15 +48,17 @@ class Budget:
 
 BUDGETS = {
     "quick": Budget(cpu_seconds=150, megabytes=970, hang=1200),  # 1.2 GB with torch's CPU build, whose import takes 229
-    "full": Budget(cpu_seconds=1200, hang=7200),  # a cell of 20 minutes, on a slow processor that others use too
+    "full": Budget(cpu_seconds=1200, hang=7200),  # allows a cell of 20 minutes on a slow, shared processor
     "gpu": Budget(),
 }
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One execution: wall and CPU seconds, peak memory of the process tree and of `import torch` in MB of 10^6 bytes,
-    one line of failure or None, and one of a budget that was exceeded."""
+    """One execution: wall and CPU seconds, peak memory of the process tree and of `import torch` in MB of 10^6 bytes.
+
+    `failure` and `warning` are one line or None. A warning says that a budget was exceeded.
+    """
 
     notebook: str
     profile: str
@@ -69,7 +71,7 @@ class Outcome:
 
 
 def notebooks(folder: Path, only: str | None = None) -> list[Path]:
-    """The folder's notebooks in order; `only` is the beginning of a name. `ValueError` if that leaves none."""
+    """Returns the folder's notebooks in order; `only` is the start of a name. Raises `ValueError` if there are none."""
     found = [path for path in sorted(folder.glob("*.ipynb")) if path.name.startswith(only or "")]
     if not found:
         raise ValueError(f"no notebook in {folder} starts with {only or ''!r}")
@@ -77,7 +79,7 @@ def notebooks(folder: Path, only: str | None = None) -> list[Path]:
 
 
 def code_cells(path: Path) -> list[dict[str, Any]]:
-    """The notebook's own code cells without those that papermill added. `OSError` or `ValueError` if half written."""
+    """Returns the code cells without those that papermill added. Raises `OSError` or `ValueError` if half written."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     return [c for c in cells if c["cell_type"] == "code" and not OWN_CELLS & set(c["metadata"].get("tags", ()))]
 
@@ -87,7 +89,7 @@ def finished(cells: Iterable[dict[str, Any]]) -> int:
 
 
 def errors(cells: Iterable[dict[str, Any]]) -> list[str]:
-    """One line per error: "code cell n: name: first line", or the line of code where the error has no words."""
+    """Returns a line per error: "code cell n: name: first line". An error without a message gets its line of code."""
     found = []
     for number, cell in enumerate(cells, start=1):
         for output in (o for o in cell["outputs"] if o["output_type"] == "error"):
@@ -99,7 +101,7 @@ def errors(cells: Iterable[dict[str, Any]]) -> list[str]:
 
 
 class Progress:
-    """Counts the finished cells of a notebook that papermill is writing; reads it only when it has changed."""
+    """Counts the finished cells of a notebook that papermill is writing. Reads the file only if it has changed."""
 
     def __init__(self, output: Path, bar: tqdm[Any] | None) -> None:
         self.output, self.bar, self.changed, self.count = output, bar, 0, 0
@@ -120,7 +122,7 @@ class Progress:
 
 @functools.cache
 def torch_megabytes() -> float:
-    """Peak memory of a process that imports torch, in MB. It differs between builds by hundreds of MB."""
+    """Returns the peak memory of a process that imports torch, in MB. Builds differ by hundreds of MB."""
     command = [sys.executable, "-c", "import torch, time; time.sleep(1)"]
     process = subprocess.Popen(command, env=ONE_THREAD | os.environ, stdin=subprocess.DEVNULL)
     peak = watch(process).peak
@@ -139,7 +141,7 @@ def run(
     bar: tqdm[Any] | None = None,
     folder: Path | None = None,
 ) -> Outcome:
-    """Executes one notebook into `out`, in its own folder or in `folder`. `strict`: the budget may fail it."""
+    """Executes one notebook in its own folder or in `folder`, and writes to `out`. `strict`: a budget can fail it."""
     torch_mb = torch_megabytes()
     out.mkdir(parents=True, exist_ok=True)
     output, log = out / path.name, out / f"{path.stem}.log"
@@ -158,7 +160,7 @@ def run(
     with suppress(OSError, ValueError):
         cells = code_cells(output)
         done, failed = finished(cells), errors(cells)
-    failure = failed[0] if failed else None  # looked at first: papermill takes `sys.exit()` in a cell for success
+    failure = failed[0] if failed else None  # checked first: papermill treats `sys.exit()` in a cell as success
     if failure is None and cost.hung:
         failure = f"stopped in code cell {done + 1}: no cell finished for {budget.hang:g} s"
     elif failure is None and process.returncode != 0:
@@ -179,7 +181,7 @@ def run(
 
 
 def budget(profile: str, time_factor: float = 1, hang: float | None = None) -> Budget:
-    """The profile's budget with its CPU seconds times `time_factor`, and another `hang` unless None."""
+    """Returns the profile's budget with its CPU seconds times `time_factor`. `hang` replaces its `hang` unless None."""
     known = BUDGETS[profile]
     seconds = None if known.cpu_seconds is None else known.cpu_seconds * time_factor
     return replace(known, cpu_seconds=seconds, hang=known.hang if hang is None else hang)
@@ -196,7 +198,7 @@ def table(outcomes: Iterable[Outcome]) -> str:
 
 
 def measured(outcome: Outcome) -> dict[str, float]:
-    """The numbers of an outcome, as tools/measured.json stores them."""
+    """Returns the numbers of an outcome that tools/measured.json stores."""
     return {name: getattr(outcome, name) for name in ("cpu_seconds", "seconds", "peak_mb", "torch_mb")}
 
 
@@ -208,7 +210,7 @@ def positive(text: str) -> float:
 
 @contextmanager
 def threads(jobs: int) -> Iterator[ThreadPoolExecutor]:
-    """A pool. An interrupt ends the processes that its threads wait for, and begins nothing else."""
+    """A pool of threads. An interrupt kills the processes that the threads wait for, and starts no other."""
     with ThreadPoolExecutor(jobs) as pool:
         try:
             yield pool
@@ -245,7 +247,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(str(error))
     parameters = {"profile": args.profile} | ({"device": args.device} if args.device else {})
     allowed, strict = budget(args.profile, args.time_factor, args.hang), args.strict or args.record
-    torch_megabytes()  # once, before anything runs beside it
+    torch_megabytes()  # measured once, before anything else runs
 
     def execute(path: Path) -> Outcome:
         bar.set_description(path.stem)

@@ -1,8 +1,8 @@
 """Runs lessons in profile quick for several seeds and lists the assertions that fail: lesson, seed, cell, first line.
 
-A failed assertion does not end a lesson; the cells after it run too. Of all other errors the first is listed, since the
-later ones may follow from it. build/seeds/report.json remembers which lessons passed for which seeds with which code
-(the notebook's code cells and the package): these are not run again.
+A failed assertion does not end a lesson; the later cells run, too. Of other errors only the first is listed, because
+later ones may follow from it. build/seeds/report.json stores which lessons passed for which seeds with which code (the
+notebook's code cells and the package). These are not run again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from run_notebooks import ROOT, budget, code_cells, errors, notebooks, run, thre
 
 
 def parse(text: str) -> list[int]:
-    """Seeds from numbers and ranges: "0-2,7" is 0, 1, 2, 7. `ValueError` for anything else."""
+    """Parses seeds from numbers and ranges: "0-2,7" is 0, 1, 2, 7. Raises `ValueError` for anything else."""
     seeds: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d{1,9})(?:-(\d{1,9}))?\s*", part)
@@ -33,7 +33,7 @@ def parse(text: str) -> list[int]:
 
 
 def failures(path: Path, seed: int, out: Path) -> list[str]:
-    """Runs one lesson for one seed to its end; one line per failed assertion, and the first error of another kind."""
+    """Runs one lesson to its end for one seed. Returns a line per failed assertion, and the first other error."""
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:  # a tag that lets the next cell run
         cell.metadata["tags"] = [*cell.metadata.get("tags", ()), "raises-exception"]
@@ -43,7 +43,7 @@ def failures(path: Path, seed: int, out: Path) -> list[str]:
     parameters = {"profile": "quick", "seed": str(seed)}
     outcome = run(copy, out, parameters, budget("quick"), folder=path.parent)
     found = []
-    with suppress(OSError, ValueError):  # no output: the outcome says why
+    with suppress(OSError, ValueError):  # without an output the outcome has the reason
         found = errors(code_cells(out / path.name))
     others = [line for line in found if ": AssertionError: " not in line]
     if outcome.failure is not None and outcome.failure not in found:  # a dead kernel, a hang
@@ -52,7 +52,7 @@ def failures(path: Path, seed: int, out: Path) -> list[str]:
 
 
 def table(results: dict[tuple[str, int], list[str]]) -> str:
-    """A row per lesson and a column per seed: how many lines failed, "." if none."""
+    """Returns a table with a row per lesson and a column per seed: the number of failures, "." for none."""
     lessons, seeds = sorted({lesson for lesson, _ in results}), sorted({seed for _, seed in results})
     width = max(map(len, lessons))
     rows = [" " * width + "".join(f"{seed:>4}" for seed in seeds)]
@@ -85,7 +85,7 @@ def main(argv: list[str] | None = None) -> int:
     results: dict[tuple[str, int], list[str]] = {(path.stem, seed): [] for path, seed in known}
     if known:
         print(f"{len(known)} of {len(pairs)} passed before with this code; `make clean` forgets them.")
-    torch_megabytes()  # once, before anything runs beside it
+    torch_megabytes()  # measured once, before anything else runs
     args.out.mkdir(parents=True, exist_ok=True)
     with threads(args.jobs) as pool:
         running = {

@@ -1,7 +1,7 @@
-"""Prints the package index from which this machine should take PyTorch, or nothing for pip's own; says why on stderr.
+"""Prints the package index from which to install PyTorch, or nothing for pip's default. Prints the reason on stderr.
 
-On Linux pip's own index gives PyTorch with CUDA, several GB. Without an NVIDIA driver that is for nothing: the address
-given as the argument is printed, if it answers.
+On Linux the default index has PyTorch with CUDA, several GB, which is useless without an NVIDIA driver. In that case
+this prints the address given as the argument, if the address answers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ DRIVER = Path("/proc/driver/nvidia")
 
 
 def trouble(index: str, patience: float = PATIENCE) -> str | None:
-    """What is wrong with a package index as a source of torch, or None, known after at most `patience` seconds."""
+    """Returns what is wrong with a package index as a source of torch, or None. Takes at most `patience` seconds."""
     found: list[str | None] = []
 
     def ask() -> None:
@@ -30,17 +30,17 @@ def trouble(index: str, patience: float = PATIENCE) -> str | None:
             found.append(None)
         except urllib.error.HTTPError as error:
             found.append(f"answers {error.code}")
-        except Exception as error:  # the network's many ways to fail, all with the same remedy
+        except Exception as error:  # of any type: all network errors have the same remedy
             found.append(f"cannot be reached ({getattr(error, 'reason', error)})")
 
-    asking = threading.Thread(target=ask, daemon=True)  # a timeout of urlopen bounds each read, not their sum
+    asking = threading.Thread(target=ask, daemon=True)  # urlopen's timeout limits each read, not their sum
     asking.start()
     asking.join(patience)
     return found[0] if found else f"did not answer in {patience:.0f} s"
 
 
 def choose(index: str = CPU, patience: float = PATIENCE) -> tuple[str, str]:
-    """The index to add, "" for none, and why, in one line."""
+    """Returns the index to add ("" for none) and the reason, in one line."""
     if platform.system() != "Linux":
         return "", "PyTorch: pip's build, which is for the CPU on this system"
     if shutil.which("nvidia-smi") or DRIVER.exists():

@@ -1,4 +1,4 @@
-"""A lesson with every code cell two times in a row, as a reader runs it who changes a cell and runs it again."""
+"""Repeats every code cell of a lesson, like a reader who changes a cell and runs it again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from course_table import write
 
 
 def twice(path: Path, folder: Path) -> Path:
-    """Writes the notebook into `folder`, each code cell followed by a copy, but for the one tagged `parameters`."""
+    """Writes the notebook into `folder` with each code cell twice, except the cell tagged `parameters`."""
     notebook = nbformat.read(path, as_version=4)
     cells = []
     for cell in notebook.cells:
@@ -30,7 +30,7 @@ def repeated(cell: nbformat.NotebookNode) -> bool:
 
 
 def original(message: str, path: Path) -> str:
-    """What is said of "code cell n" of `twice(path)`, with the number of the cell in the notebook itself."""
+    """Converts "code cell n" of `twice(path)` in a message to the number of the cell in the notebook itself."""
     code = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
     names = [""]
     for number, cell in enumerate(code, start=1):

@@ -1,14 +1,14 @@
 """Measures a command's process tree four times a second: wall seconds, CPU seconds and peak memory.
 
-CPU seconds are the user and system time of all its processes, ended ones included. The time since the last look is
-missing from a process that ends and that its parent does not wait for. A daemon whose parent ends between two looks is
-not seen.
+CPU seconds are the user and system time of all processes of the tree, including those that have ended. If a process
+ends and its parent does not wait for it, its time since the last look is lost. A daemon whose parent ends between two
+looks is missed.
 
-Memory is what the tree holds in RAM. A page that several processes share counts once. The pages of files count as in
-the process that has most of them: Pss would divide them by all who have torch in memory, strangers included. A process
-between its fork and its exec shows the memory of its parent, so a fork counts only when it is seen twice. A peak
-between two looks counts too, from the process' own high-water mark: as if it came on top of what the others hold at
-the next look. Elsewhere than on Linux memory is the sum of rss, and ended children count as they were last seen.
+Memory is the RAM that the tree uses. A page that several processes share counts once. For pages of files only the
+process with the most of them counts: Pss would divide them among all processes that have torch in memory, also those
+outside the tree. Between its fork and its exec a process shows the memory of its parent, so a fork counts only if it is
+seen twice. A peak between two looks is found from the process' own high-water mark, and is added to the memory of the
+others at the next look. On systems other than Linux memory is the sum of rss, and an ended child counts as last seen.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ FORKED = 0x40  # PF_FORKNOEXEC in /proc/PID/stat: forked, and no exec since
 class Look(NamedTuple):
     """One process at one moment, memory in bytes."""
 
-    born: float  # with the pid it names a process for good
-    cpu: float  # seconds, with those of ended children that it waited for
-    own: int  # memory that is no file's; shared pages count in full
+    born: float  # start time; together with the pid it identifies a process
+    cpu: float  # seconds, including ended children that it waited for
+    own: int  # memory without pages of files; shared pages count in full
     shared: int  # the part of `own` in shared memory
-    files: int
-    highest: int  # the most of own + files since its exec
+    files: int  # pages of files
+    highest: int  # largest own + files since its exec
     forked: bool
     children: list[int]
 
@@ -46,11 +46,11 @@ class Cost(NamedTuple):
     seconds: float
     cpu_seconds: float
     peak: int  # bytes
-    hung: bool  # it was stopped, since nothing was finished for too long
+    hung: bool  # it was stopped because it made no progress for too long
 
 
 def look(pid: int) -> Look | None:
-    """The process as it is, None if there is none."""
+    """Returns the current state of the process, or None if it does not exist."""
     with suppress(OSError, psutil.Error):
         return from_proc(Path("/proc", str(pid))) if LINUX else from_psutil(psutil.Process(pid))
     return None
@@ -87,7 +87,7 @@ def from_psutil(process: psutil.Process) -> Look:
 
 
 def proportional(pid: int, known: Look) -> int:
-    """`known.own`, where a page that k processes share counts as 1/k. Takes milliseconds."""
+    """Returns `known.own` with a page that k processes share counted as 1/k. Takes milliseconds."""
     with suppress(OSError):
         found = re.findall(r"^Pss_(?:Anon|Shmem):\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M)
         if len(found) == 2:
@@ -96,7 +96,7 @@ def proportional(pid: int, known: Look) -> int:
 
 
 class Tree:
-    """The process `root` and its descendants, those included whose parent has ended. `peak` in bytes."""
+    """The process `root` and its descendants, including those whose parent has ended. `peak` is in bytes."""
 
     def __init__(self, root: int) -> None:
         self.root = root
@@ -108,19 +108,19 @@ class Tree:
     def look(self) -> None:
         before, self.processes = self.processes, {}
         pids = [self.root, *before]
-        for pid in pids:  # which grows
+        for pid in pids:  # the list grows in the loop
             if pid not in self.processes and (found := look(pid)):
                 if pid in before and before[pid].born != found.born:
-                    continue  # another process by now
+                    continue  # the pid belongs to another process now
                 self.processes[pid] = found
                 pids += found.children
         self._add_time()
         self._add_memory(before)
 
     def _add_time(self) -> None:
-        """The sum falls when a process ends that nobody waits for; its time is kept.
+        """Adds up CPU seconds. The sum falls when a process ends and its parent does not wait for it: its time is kept.
 
-        For one look it also falls when a process ends while we look, between its parent and itself.
+        The sum also falls, for one look, if a process ends after its parent was read and before it is read itself.
         """
         now = sum(process.cpu for process in self.processes.values()) + self._lost
         if now < self.cpu_seconds and self._dipped:
@@ -129,7 +129,7 @@ class Tree:
         self.cpu_seconds = max(self.cpu_seconds, now)
 
     def _add_memory(self, before: dict[int, Look]) -> None:
-        """RSS is cheap and an upper bound; it is exact where no process can share memory with another."""
+        """Updates the peak. RSS is a cheap upper bound; it is exact if no process can share memory with another."""
         counted = {pid: now for pid, now in self.processes.items() if pid in before or not now.forked}
         if not counted:
             return
@@ -144,7 +144,7 @@ class Tree:
                 return
             began = time.thread_time()
             exact = files + sum(proportional(pid, now) for pid, now in counted.items())
-            if all((after := look(pid)) and after.own for pid in counted):  # else those that we read last got its share
+            if all((after := look(pid)) and after.own for pid in counted):  # if one ended, the last ones got its share
                 self.peak, self._bound = max(self.peak, exact), max(self._bound, bound)
             self._rested = time.monotonic() + 100 * (time.thread_time() - began)  # 1 % of a core
         else:
@@ -158,7 +158,7 @@ class Tree:
 
 
 def watch(process: subprocess.Popen[bytes], hang: float | None = None, finished: Callable[[], int] = lambda: 0) -> Cost:
-    """Waits for the process. Kills its tree if `finished()`, asked once a second, has not risen for `hang` seconds."""
+    """Waits for the process. Kills its tree if `finished()`, called once a second, does not rise for `hang` seconds."""
     start = last = time.monotonic()
     tree, most, looks, hung = Tree(process.pid), 0, 0, False
     try:

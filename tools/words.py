@@ -1,8 +1,8 @@
-"""A pytest plugin beside nbval: the words of a cell that nbval does not compare must be the committed ones, too.
+"""A pytest plugin for nbval: compares the words of cells whose outputs nbval does not compare.
 
-A cell tagged `nbval-ignore-output` may show other numbers on another processor, and other ops where a search chose
-them. Its verdicts may not flip. Where the words themselves may differ (which children failed, which of two rows comes
-first), the cell also carries the tag `words-vary`, and prose must not rely on them.
+On another processor a cell tagged `nbval-ignore-output` may show other numbers, and other ops if a search chose them.
+Its verdicts must not change. If the words themselves may differ (which children failed, which of two rows comes first),
+the cell also has the tag `words-vary`, and prose must not rely on them.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ import pytest
 from nbval.plugin import IPyNbCell, coalesce_streams
 
 NUMBER = r"(?<!\w)(?:\d+x\d+|[-+−]?(?:\d+(?:[.,]\d+)*|\.\d+)(?:e[-+]?\d+)?)"  # 7x1, +1,375.5, .53, 3e-06
-RULE = r"[-=─|+:_]{2,}|\\$"  # of a table: as wide as its numbers
+RULE = r"[-=─|+:_]{2,}|\\$"  # rules of a table: their width depends on its numbers
 
 
 @cache
 def patterns() -> list[tuple[re.Pattern[str], str]]:
-    from naslab.ops import ACTIVATIONS, COMBINERS, CONV_OPS  # here, since torch takes a second
+    from naslab.ops import ACTIVATIONS, COMBINERS, CONV_OPS  # imported here because torch takes a second
 
     ops = "|".join(sorted({*CONV_OPS, *ACTIVATIONS, *COMBINERS}, key=len, reverse=True))
     masks = {rf"(?<!\w)(?:{ops})(?!\w)": "op", NUMBER: "#", RULE: ""}
@@ -32,7 +32,7 @@ def patterns() -> list[tuple[re.Pattern[str], str]]:
 
 
 def masked(text: str) -> str:
-    """The text with # for every number and "op" for every op, without a table's rules and the space that aligns it."""
+    """Replaces every number by # and every op by "op". Removes the rules of tables and the spaces that align them."""
     for pattern, mask in patterns():
         text = pattern.sub(mask, text)
     lines = (" ".join(line.split()) for line in text.splitlines())
@@ -40,10 +40,10 @@ def masked(text: str) -> str:
 
 
 def words(outputs: Iterable[Any]) -> list[str]:
-    """The masked lines of a cell's outputs: text, the alternative text of pictures, and what they show.
+    """Returns the masked lines of a cell's outputs: text, and the alternative text, words and marks of pictures.
 
-    How often and in which order a picture shows its words, such as the ticks of an axis, does not count. How many
-    curves and other `marks` it has does.
+    The number and the order of a picture's words, such as the ticks of an axis, do not count. The number of its curves
+    and other `marks` counts.
     """
     found: list[str] = []
     for output in outputs:
@@ -66,10 +66,10 @@ def written(drawing: str) -> Iterator[str]:
 
 
 def marks(drawing: str) -> Counter[str]:
-    """How much a chart draws of each kind: what stands in the axes of a plot; lines and bands of the other charts.
+    """Counts the elements of a chart by kind: those in the axes of a plot, and lines and bands of other charts.
 
-    Ticks, markers and points are not counted, since the data decide how many there are. What has no coordinates (NaN)
-    is not drawn.
+    Ticks, markers and points do not count, because their number depends on the data. An element without coordinates
+    (NaN) is not drawn and does not count.
     """
     found: Counter[str] = Counter()
     for element in ElementTree.fromstring(re.sub(r"<defs>.*?</defs>", "", drawing, flags=re.S)).iter():
@@ -77,7 +77,7 @@ def marks(drawing: str) -> Counter[str]:
         if re.match(r"axes_\d", element.get("id", "")):
             children = (child for child in element if any(map(is_drawn, child.iter())))
             found.update(child.get("id", "image").rstrip("_0123456789") for child in children)
-        elif len(points.split()) > 5 and "nan" not in points:  # fewer: a marker, a head of an arrow, the ground
+        elif len(points.split()) > 5 and "nan" not in points:  # fewer: a marker, an arrow head, the background
             found[name(element)] += 1
     return found
 
