@@ -1,22 +1,29 @@
-"""Drawings, plots and widgets; the only modules that import matplotlib, graphviz and ipywidgets.
+"""Pictures, and widgets that show them. Only `view` imports matplotlib and graphviz, only `view.widgets` ipywidgets.
 
-Whatever is shown has alternative text, colours that the colour-blind can tell apart and never the only signal, an
-opaque background for light and dark themes, and the same bytes for the same input.
+Each picture has alternative text, colours that colour-blind readers can tell apart and that are never the only signal,
+an opaque background for light and dark themes, and the same bytes for the same input.
 """
 
-from naslab.view.anchors import anchor_map, anchor_picture, skip_probabilities
-from naslab.view.assembler import tree_assembler
-from naslab.view.blender import blend_picture, mixed_op_blender
-from naslab.view.explorer import string_explorer
+from naslab.view.blend import blend_picture
+from naslab.view.decisions import step_picture
 from naslab.view.graphs import architecture
-from naslab.view.landscape import landscape_picture, toy_landscape
-from naslab.view.paths import path_explorer, path_picture
+from naslab.view.grid import path_picture
+from naslab.view.landscape import landscape_picture
 from naslab.view.picture import Picture
 from naslab.view.plots import bars, curves, heatmap, histogram, images, points
-from naslab.view.sandbox import policy_picture, policy_sandbox
-from naslab.view.scrubber import Frame, search_picture, search_scrubber
-from naslab.view.stepper import controller_stepper, step_picture
+from naslab.view.policy import policy_picture
+from naslab.view.recording import Frame, search_picture
+from naslab.view.skips import anchor_picture, skip_probabilities
 from naslab.view.text import source
+from naslab.view.widgets.anchors import anchor_map
+from naslab.view.widgets.assembler import tree_assembler
+from naslab.view.widgets.blender import mixed_op_blender
+from naslab.view.widgets.explorer import string_explorer
+from naslab.view.widgets.landscape import toy_landscape
+from naslab.view.widgets.paths import path_explorer
+from naslab.view.widgets.sandbox import policy_sandbox
+from naslab.view.widgets.scrubber import search_scrubber
+from naslab.view.widgets.stepper import controller_stepper
 
 __all__ = [
     "Frame",

@@ -1,23 +1,34 @@
 """The supergraph of a `MacroSpace` as a grid: a row for each layer, a box for each op, and the path of a child.
 
-The same supergraph twice: with the weights that NAS keeps for this child, and with those that ENAS keeps for all.
+It is drawn twice: with the weights that NAS trains for this child, and with those that ENAS shares among all children.
 """
 
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
-from naslab.spaces import Tokens
+from naslab.spaces import MacroSpace, Tokens
 from naslab.view.canvas import DASHED, DOTTED, arrow, beside, box, sheet, text
 from naslab.view.layers import ARCS, INPUT, NODE, OUTPUT
 from naslab.view.picture import FAINT, SKY, VERMILLION, Picture
-from naslab.view.sharing import Counts, Set, costs, has_weights
+from naslab.view.sharing import Counts, Set, costs, count, has_weights
 
 _LEFT, _TOP, _HALF, _PITCH, _MARGIN, _VALUES = 36, 104, 14, 48, 14, 280  # _HALF the height of a box
 _WEB = "#D8D8D8"  # where another path could go
 
 
+def path_picture(space: MacroSpace, children: Iterable[Tokens], current: Tokens | None = None) -> Picture:
+    """What `path_explorer` draws after one training step of each of `children`. `current` is the last by default.
+
+    Raises `ValueError` for another kind of space and for tokens that are not a string of it.
+    """
+    counts = count(space, children)
+    if current is not None:
+        return supergraph(counts, space.check(current))
+    return supergraph(counts, counts.children[-1] if counts.children else None)
+
+
 def supergraph(counts: Counts, child: Tokens | None) -> Picture:
-    """(a) NAS and (b) ENAS after the same steps, with the path of the current child, if there is one."""
+    """(a) NAS and (b) ENAS after the same training steps, with the path of the current child, if there is one."""
     ops, layers = [*enumerate(counts.space.ops)], []
     for i in range(counts.space.layers):
         trained = [f"{op} {counts.steps[i, k]} / {counts.sharers[i, k]}" for k, op in ops if counts.steps[i, k]]
@@ -55,7 +66,7 @@ def _panel(
     below: Iterable[tuple[str, str]],
     alt: str,
 ) -> Picture:
-    """`numbers`: steps and different children of each set of weights that is kept."""
+    """`numbers` holds the steps and the different children of each set of weights."""
     layers, ops = range(counts.space.layers), counts.space.ops
     words = {s: f"{steps} / {children}" for s, (steps, children) in numbers.items()}
     heads = [op.rsplit("_", 1) for op in ops]
@@ -104,10 +115,10 @@ def _panel(
 
 
 def _bend(layers: int) -> float:
-    """How far the handles of an arc over so many layers stand out; the arc reaches three quarters of it."""
+    """How far the handles of an arc over so many layers stand out. The arc reaches three quarters as far."""
     return 12 + 6 * layers
 
 
 def _shade(part: float) -> str:
-    """From white, for no step, to sky blue, for the most that any set has had."""
+    """A shade from white, for no step, to sky blue, for the most steps of any set."""
     return "#" + "".join(f"{round(255 - part * (255 - int(SKY[c : c + 2], 16))):02X}" for c in (1, 3, 5))

@@ -1,45 +1,35 @@
-"""The toy problem of DARTS' figure 2 as a landscape: where algorithm 1 goes, for any xi, start and step sizes.
+"""The toy problem of DARTS' figure 2 as a landscape, and the path of algorithm 1 for any xi, start and step sizes.
 
-L_valid = alpha w - 2 alpha + 1, L_train = w^2 - 2 alpha w + alpha^2: two numbers, everything in closed form (Liu et
+L_valid = alpha w - 2 alpha + 1 and L_train = w^2 - 2 alpha w + alpha^2, where alpha and w are one number each (Liu et
 al. 2019, section 2.3).
 """
 
 from collections.abc import Sequence
 from functools import cache
 from numbers import Real
-from typing import Any
 
 import numpy as np
 import torch
-from ipywidgets import HTML, FloatSlider, HBox, Layout
 from torch import Tensor
 
 from naslab import checks
 from naslab.search import darts
 from naslab.spaces import Weights
-from naslab.view.canvas import beside, box, inline, joined, polyline, sheet, text
+from naslab.view.canvas import beside, box, joined, polyline, sheet, text
 from naslab.view.chart import Line, chart
-from naslab.view.controls import Pictured, facts
 from naslab.view.picture import BLUE, FAINT, GREEN, INK, PAPER, VERMILLION, Picture
 
 OPTIMUM = (1.0, 1.0)  # alpha, w
 
 _EDGE = 3.5  # the picture shows -3.5 to 3.5
-_FAR = 50.0  # what goes beyond is followed no longer
+_FAR = 50.0  # a trajectory that leaves -50 to 50 ends there
 _UNIT, _LEFT, _TOP = 50, 52, 62  # pixels
 _SIDE = int(2 * _EDGE * _UNIT)
 _LEVELS = range(-13, 16, 2)
-_MEANS = {
-    "xi": "of the virtual step; 0: first order",
-    "alpha": "where alpha starts",
-    "w": "where w starts",
-    "alpha_lr": "the step size of alpha",
-    "w_lr": "the step size of w",
-}
 
 
 def toy(w: Sequence[Tensor], alpha: Weights, split: str) -> Tensor:
-    """Both losses, of w and alpha as `search.darts` takes them, here a number each."""
+    """The loss of a split, "train" or "valid", of w and alpha in the form that `search.darts` takes."""
     (x,), a = w, alpha["alpha"]
     return a * x - 2 * a + 1 if split == "valid" else x**2 - 2 * a * x + a**2
 
@@ -54,85 +44,18 @@ def round_of(alpha: float, w: float, xi: float, alpha_lr: float, w_lr: float) ->
 
 
 def affine(xi: float, alpha_lr: float, w_lr: float) -> tuple[np.ndarray, np.ndarray]:
-    """A round is M (alpha, w) + m, since both losses are quadratic: M (2, 2) and m (2,), from three rounds."""
+    """M (2, 2) and m (2,), from three rounds. A round is M (alpha, w) + m, because both losses are quadratic."""
     m, *columns = (np.array(round_of(*at, xi, alpha_lr, w_lr)) for at in ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0)))
     return np.stack([c - m for c in columns], axis=1), m
 
 
 def trajectory(start: Sequence[float], xi: float, alpha_lr: float, w_lr: float, rounds: int) -> np.ndarray:
-    """(alpha, w) before each round and after the last, (rounds + 1, 2); it ends early where it leaves for good."""
+    """(alpha, w) before each round and after the last one, (rounds + 1, 2). It ends early once it leaves -50 to 50."""
     M, m = affine(xi, alpha_lr, w_lr)
     points = [np.array(start, dtype=float)]
     while len(points) <= rounds and np.abs(points[-1]).max() <= _FAR:
         points.append(M @ points[-1] + m)
     return np.stack(points)
-
-
-class ToyLandscape(Pictured):
-    """`sliders` by name: xi, alpha and w (the start), alpha_lr and w_lr; `text` and `drawing` follow them."""
-
-    def __init__(self, settings: dict[str, float], rounds: int) -> None:
-        self._rounds, self._text, self._drawing = rounds, HTML(), HTML(layout=Layout(min_height="450px"))
-        limits = {"xi": (0.0, 2.0), "alpha": (-3.0, 3.0), "w": (-3.0, 3.0), "alpha_lr": (0.05, 1.5)}
-        limits["w_lr"] = limits["alpha_lr"]
-        names = {"xi": "xi", "alpha": "start: alpha", "w": "start: w", "alpha_lr": "step of alpha", "w_lr": "step of w"}
-        self.sliders = {
-            name: FloatSlider(
-                settings[name],
-                min=min(low, settings[name]),
-                max=max(high, settings[name]),
-                step=0.05,
-                description=names[name],
-                tooltip=_MEANS[name],
-                style={"description_width": "90px"},
-                layout=Layout(width="300px"),
-            )
-            for name, (low, high) in limits.items()
-        }
-        controls = HBox([*self.sliders.values()], layout=Layout(flex_flow="row wrap"))
-        super().__init__([controls, self._text, self._drawing])
-        self._show()
-        for slider in self.sliders.values():
-            slider.observe(self._show, "value")
-
-    def __repr__(self) -> str:
-        return f"toy landscape: {self._rounds} rounds of algorithm 1"
-
-    @property
-    def picture(self) -> Picture:
-        """Landscape and course over the rounds."""
-        return _draw(*self._followed, self.sliders["xi"].value)
-
-    @property
-    def text(self) -> str:
-        """Where it ends and why, as HTML."""
-        return self._text.value
-
-    @property
-    def drawing(self) -> str:
-        """Landscape and course over the rounds, SVG."""
-        return self._drawing.value
-
-    def _show(self, change: Any = None) -> None:
-        settings = {name: slider.value for name, slider in self.sliders.items()}
-        self._followed = _follow(settings, self._rounds)
-        self._text.value = facts(self._followed[1])
-        self._drawing.value = inline(self.picture)
-
-
-def toy_landscape(
-    *,
-    xi: float = 0.5,
-    start: tuple[float, float] = (2.0, -2.0),
-    alpha_lr: float = 0.1,
-    w_lr: float = 0.1,
-    rounds: int = 100,
-) -> ToyLandscape:
-    """Algorithm 1 on the toy problem, from `start` = (alpha, w), with a slider for each setting.
-
-    Raises `ValueError` for settings outside their range.
-    """
-    return ToyLandscape(_settings(xi, start, alpha_lr, w_lr, rounds), rounds)
 
 
 def landscape_picture(
@@ -144,10 +67,11 @@ def landscape_picture(
     rounds: int = 100,
 ) -> Picture:
     """What `toy_landscape` draws."""
-    return _draw(*_follow(_settings(xi, start, alpha_lr, w_lr, rounds), rounds), xi)
+    return draw(*follow(settings(xi, start, alpha_lr, w_lr, rounds), rounds), xi)
 
 
-def _settings(xi: float, start: Sequence[float], alpha_lr: float, w_lr: float, rounds: int) -> dict[str, float]:
+def settings(xi: float, start: Sequence[float], alpha_lr: float, w_lr: float, rounds: int) -> dict[str, float]:
+    """The settings by name. Raises `ValueError` for those outside their range."""
     checks.number(0, xi=xi)
     checks.positive(alpha_lr=alpha_lr, w_lr=w_lr)
     checks.whole(1, rounds=rounds)
@@ -156,10 +80,10 @@ def _settings(xi: float, start: Sequence[float], alpha_lr: float, w_lr: float, r
     return {"xi": xi, "alpha": start[0], "w": start[1], "alpha_lr": alpha_lr, "w_lr": w_lr}
 
 
-def _follow(settings: dict[str, float], rounds: int) -> tuple[np.ndarray, dict[str, str]]:
-    """The trajectory, and what there is to say of it."""
-    xi, alpha_lr, w_lr = (settings[name] for name in ("xi", "alpha_lr", "w_lr"))
-    points = trajectory((settings["alpha"], settings["w"]), xi, alpha_lr, w_lr, rounds)
+def follow(chosen: dict[str, float], rounds: int) -> tuple[np.ndarray, dict[str, str]]:
+    """The trajectory for the chosen settings, and what there is to say of it, by name."""
+    xi, alpha_lr, w_lr = (chosen[name] for name in ("xi", "alpha_lr", "w_lr"))
+    points = trajectory((chosen["alpha"], chosen["w"]), xi, alpha_lr, w_lr, rounds)
     radius = np.abs(np.linalg.eigvals(affine(xi, alpha_lr, w_lr)[0])).max()
     (alpha, w), at = points[-1], 2 / (1 + 2 * xi)
     loss = round(alpha * w - 2 * alpha + 1, 6) + 0.0  # not -0
@@ -173,7 +97,8 @@ def _follow(settings: dict[str, float], rounds: int) -> tuple[np.ndarray, dict[s
     }
 
 
-def _draw(points: np.ndarray, words: dict[str, str], xi: float) -> Picture:
+def draw(points: np.ndarray, words: dict[str, str], xi: float) -> Picture:
+    """The landscape with a trajectory, and beside it alpha and w over the rounds. `words` are those of `follow`."""
     alt = "; ".join(f"{name}: {value}" for name, value in words.items())
     title = f"Algorithm 1 on figure 2's problem, xi = {xi:g}"
     left = _map(points, title, f"From alpha = {points[0, 0]:g}, w = {points[0, 1]:g}, xi = {xi:g}; {alt}.")
@@ -188,7 +113,7 @@ def _draw(points: np.ndarray, words: dict[str, str], xi: float) -> Picture:
 
 
 def _map(points: np.ndarray, title: str, alt: str) -> Picture:
-    """Contours of L_valid, the feasible line w = w*(alpha) = alpha, the trajectory with its marks."""
+    """Contours of L_valid, the feasible line w = w*(alpha) = alpha, and the trajectory with its marks."""
     width, height = _LEFT + _SIDE + 16, _TOP + _SIDE + 46
     places = _pixels(points)
     dots = (f'<circle cx="{x}" cy="{y}" r="2" fill="{BLUE}"/>' for x, y in places)
@@ -204,14 +129,14 @@ def _map(points: np.ndarray, title: str, alt: str) -> Picture:
 
 
 def _pixels(points: np.ndarray) -> list[tuple[float, float]]:
-    """(alpha, w) (n, 2) -> x and y in the frame; what is far outside is cut off there."""
+    """x and y in the frame of points (alpha, w), (n, 2). Points beyond -50 to 50 are moved to that edge."""
     inside = np.clip(points, -_FAR, _FAR)
     xy = np.stack([inside[:, 0] + _EDGE, _EDGE - inside[:, 1]], axis=1) * _UNIT
     return [*map(tuple, xy.round(1).tolist())]
 
 
 def _mark(kind: str, x: float, y: float) -> str:
-    """Each with a shape of its own: square, triangle, ring, dashes."""
+    """Each kind has its own shape: square, triangle, ring or dashes."""
     if kind == "feasible":
         return f'<path d="M{x - 10:g} {y:g}h20" stroke="{VERMILLION}" stroke-width="2" stroke-dasharray="7,3"/>'
     if kind == "optimum":
@@ -238,7 +163,7 @@ def _axes() -> str:
 
 @cache
 def _contours() -> str:
-    """alpha (w - 2) + 1 = c: a hyperbola for each level c, the axes alpha = 0 and w = 2 for c = 1; drawn once."""
+    """alpha (w - 2) + 1 = c: a hyperbola for each level c. The level 1 is the lines alpha = 0 and w = 2."""
     pieces, labels = [], []
     for c in _LEVELS:
         for side in (-1, 1):

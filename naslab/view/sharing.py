@@ -1,12 +1,12 @@
-"""The books of training steps: what each leaves for later children if every child trains alone, and if they share.
+"""Counts of training steps: how many each set of weights gets if all children train alone, and if they share.
 
-A set of weights belongs to one op in one layer: in NAS every different child has its own, in ENAS there is one for all
-(Pham et al. 2018, Training ENAS and Deriving Architectures). Pools have none. Left out is what is trained besides ops:
-stem, reductions, the projections of skips, classifier.
+A set of weights belongs to one op in one layer. In NAS each different child has its own set; in ENAS all children share
+one (Pham et al. 2018, Training ENAS and Deriving Architectures). Pools have no weights. The weights outside the ops are
+not counted: stem, reductions, projections of skips and classifier.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 
@@ -18,33 +18,34 @@ Set = tuple[int, int]  # of weights: layer, op
 
 @dataclass(frozen=True)
 class Counts:
-    """What one training step for each of `children` did, strings of the space in order; a child may come again."""
+    """One training step for each of `children`, strings of the space, in order. A child may appear more than once."""
 
     space: MacroSpace
     children: tuple[Tokens, ...] = ()
 
     @cached_property
     def sets(self) -> tuple[Set, ...]:
-        """All sets of weights that there are to share."""
+        """All sets of weights of the supergraph."""
         ops = [k for k, op in enumerate(self.space.ops) if has_weights(op)]
         return tuple((i, k) for i in range(self.space.layers) for k in ops)
 
     @cached_property
     def different(self) -> frozenset[Tokens]:
+        """The children, each once."""
         return frozenset(self.children)
 
     @cached_property
     def steps(self) -> Counter[Set]:
-        """How many steps have trained each shared set: those of all children that have it."""
+        """Number of steps that trained each shared set: those of all children that use it."""
         return Counter(s for child in self.children for s in self.own(child))
 
     @cached_property
     def sharers(self) -> Counter[Set]:
-        """How many different children have trained each shared set."""
+        """Number of different children that trained each shared set."""
         return Counter(s for child in self.different for s in self.own(child))
 
     def path(self, child: Tokens) -> tuple[Set, ...]:
-        """The op of every layer, with weights or without."""
+        """The op of each layer, with or without weights."""
         return tuple((i, child[p]) for i, p in enumerate(self._places))
 
     def own(self, child: Tokens) -> tuple[Set, ...]:
@@ -52,21 +53,21 @@ class Counts:
         return tuple((i, k) for i, k in self.path(child) if has_weights(self.space.ops[k]))
 
     def alone(self, child: Tokens) -> int:
-        """How many steps the child's sets have had in NAS: its own."""
+        """Number of steps of each of the child's sets in NAS: its own steps."""
         return self.children.count(child)
 
     def together(self, child: Tokens) -> tuple[int, ...]:
-        """How many steps each of the child's sets has had in ENAS."""
+        """Number of steps of each of the child's sets in ENAS."""
         return tuple(self.steps[s] for s in self.own(child))
 
     @property
     def copies(self) -> int:
-        """How many sets NAS has trained; ENAS has trained `len(steps)`."""
+        """Number of sets that NAS has trained. ENAS has trained `len(steps)`."""
         return sum(len(self.own(child)) for child in self.different)
 
     @property
     def equivalent(self) -> float:
-        """The steps with which NAS gives the sets of each different child as many as they have, on average, in ENAS."""
+        """Number of steps that NAS needs to give each different child's sets as many as ENAS does, on average."""
         return sum(mean(self.together(child)) for child in self.different)
 
     @cached_property
@@ -74,8 +75,18 @@ class Counts:
         return tuple(p for p, d in enumerate(self.space.decisions) if d.kind == "op")
 
 
+def count(space: MacroSpace, children: Iterable[Tokens] = ()) -> Counts:
+    """The counts after one step for each of `children`.
+
+    Raises `ValueError` for another kind of space and for tokens that are not a string of it.
+    """
+    if not isinstance(space, MacroSpace):
+        raise ValueError(f"space: got {type(space).__name__}, expected MacroSpace")
+    return Counts(space, tuple(space.check(child) for child in children))
+
+
 def costs(counts: Counts, child: Tokens | None) -> list[tuple[str, str, str]]:
-    """Rows of what is counted, its value in (a) NAS and its value in (b) ENAS, after the same steps."""
+    """Rows (name, value in (a) NAS, value in (b) ENAS) after the same steps."""
     spent, different = len(counts.children), len(counts.different)
     updates, copies, shared = sum(counts.steps.values()), counts.copies, len(counts.steps)
     alone = here = "no child yet" if child is None else "no weights"
@@ -91,9 +102,11 @@ def costs(counts: Counts, child: Tokens | None) -> list[tuple[str, str, str]]:
 
 
 def mean(numbers: Sequence[int]) -> float:
+    """The mean. 0 if there are no numbers."""
     return sum(numbers) / len(numbers) if numbers else 0.0
 
 
 @cache
 def has_weights(op: str) -> bool:
+    """Whether the op has parameters. An op that is not in `CONV_OPS` is taken to have some."""
     return op not in CONV_OPS or any(True for _ in CONV_OPS[op](2, 1).parameters())

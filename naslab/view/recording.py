@@ -1,7 +1,7 @@
-"""A recorded search, scrubbed through: its mixing weights, the cell they would round to, its validation loss.
+"""A recorded search: the mixing weights of each frame, the cell that rounding would keep, and the validation loss.
 
-A frame keeps tables and a number. The heat map is written in milliseconds; a search passes through few cells, and each
-is drawn once.
+A frame holds tables and a number. Its heat map is written in milliseconds. A search passes through few cells, and each
+cell is drawn once.
 """
 
 from collections import Counter
@@ -11,14 +11,12 @@ from functools import cache
 from math import isfinite
 
 import numpy as np
-from ipywidgets import HTML, Layout, SelectionSlider
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
 from naslab.spaces import NONE, CellSpace, Tokens, Weights, check_tables
-from naslab.view.canvas import above, beside, box, inline, sheet, text
+from naslab.view.canvas import above, beside, box, sheet, text
 from naslab.view.chart import Line, chart
-from naslab.view.controls import Pictured, facts
 from naslab.view.graphs import architecture
 from naslab.view.picture import FAINT, INK, VERMILLION, Picture
 from naslab.view.plots import contrast
@@ -28,86 +26,18 @@ _LEFT, _TOP, _LINE, _PITCH, _GAP, _MARGIN = 76, 68, 24, 60, 56, 14  # of the hea
 
 @dataclass(frozen=True)
 class Frame:
-    """What is recorded of a search at a step: its mixing weights, such as `darts.relax(alpha)`, and a value."""
+    """A record of a search at a step: its mixing weights, such as `darts.relax(alpha)`, and a value."""
 
     step: int
     weights: Weights
     value: float
 
 
-class SearchScrubber(Pictured):
-    """`slider` moves through the frames, `frame`, from 0, is the place of the one that is shown."""
+class Recording:
+    """The frames of a search, what each of them says and how it is drawn. `at` is a frame's place, from 0.
 
-    def __init__(self, recording: "_Recording") -> None:
-        self._recording = recording
-        self._text, self._tables, self._cell = HTML(), HTML(), HTML()
-        self.slider = SelectionSlider(
-            options=[(str(frame.step), k) for k, frame in enumerate(recording.frames)],
-            description="step",
-            tooltip="A step of the search that was recorded",
-            layout=Layout(width="min(100%, 640px)"),
-        )
-        super().__init__([self.slider, self._text, self._tables, self._cell])
-        self.slider.observe(self._show, "value")
-        self._show()
-
-    def __repr__(self) -> str:
-        frames = self._recording.frames
-        return f"search scrubber: {len(frames)} frames, steps {frames[0].step} to {frames[-1].step}"
-
-    @property
-    def frame(self) -> int:
-        return self.slider.value
-
-    @frame.setter
-    def frame(self, frame: int) -> None:
-        self.slider.value = self._recording.place(frame)
-
-    @property
-    def picture(self) -> Picture:
-        return self._recording.picture(self.frame)
-
-    @property
-    def text(self) -> str:
-        """What is to be said of the frame, as HTML."""
-        return self._text.value
-
-    @property
-    def tables(self) -> str:
-        """The weights and the curve, SVG."""
-        return self._tables.value
-
-    @property
-    def cell(self) -> str:
-        """What rounding would keep, SVG."""
-        return self._cell.value
-
-    def _show(self, change: object = None) -> None:
-        self._text.value = facts(self._recording.said(self.frame))
-        self._tables.value = inline(self._recording.tables(self.frame))
-        if (cell := inline(self._recording.cell(self.frame))) != self._cell.value:
-            self._cell.value = cell
-
-
-def search_scrubber(space: CellSpace, frames: Iterable[Frame], label: str = "validation loss") -> SearchScrubber:
-    """Move through a recorded search. `label` names the frames' value.
-
-    Raises `ValueError` for another kind of space, for no frame, for steps that do not rise, and for tables that are
-    not the space's or whose rows do not add up to 1.
+    Raises `ValueError` for what `search_scrubber` refuses.
     """
-    return SearchScrubber(_Recording(space, tuple(frames), label))
-
-
-def search_picture(
-    space: CellSpace, frames: Iterable[Frame], frame: int = -1, label: str = "validation loss"
-) -> Picture:
-    """What `search_scrubber` draws of one frame, by default the last. Raises `ValueError` as it does."""
-    recording = _Recording(space, tuple(frames), label)
-    return recording.picture(recording.place(frame))
-
-
-class _Recording:
-    """A search's frames, checked, and what each of them shows."""
 
     def __init__(self, space: CellSpace, frames: tuple[Frame, ...], label: str) -> None:
         if not isinstance(space, CellSpace):
@@ -121,7 +51,7 @@ class _Recording:
             if not isfinite(frame.value):
                 raise ValueError(f"frames: step {frame.step} has the value {frame.value}, expected a finite number")
         self.space, self.frames, self.label = space, frames, label
-        self._tables: list[dict[str, np.ndarray]] = []  # (edges, ops) of every frame and cell
+        self._tables: list[dict[str, np.ndarray]] = []  # by frame and cell: (edges, ops)
         for frame in frames:
             tables = {cell: w.detach().cpu().double().numpy().copy() for cell, w in frame.weights.items()}
             for cell, w in tables.items():
@@ -136,19 +66,21 @@ class _Recording:
         self._drawn: dict[Tokens, Picture] = {}
 
     def place(self, frame: int) -> int:
-        """The frame's place from 0; negative ones count from the end."""
+        """The frame's place from 0. A negative `frame` counts from the end."""
         count = len(self.frames)
         if not isinstance(frame, int) or not -count <= frame < count:
             raise ValueError(f"frame: got {frame!r}, expected {-count} to {count - 1}")
         return frame % count
 
     def cell(self, at: int) -> Picture:
+        """The architecture that rounding would keep. Frames with the same one share the picture."""
         kept = self.kept[at]
         if kept not in self._drawn:
             self._drawn[kept] = architecture(self.space, kept)
         return self._drawn[kept]
 
     def said(self, at: int) -> dict[str, str]:
+        """What there is to say of the frame, by name."""
         first = at
         while first and self.kept[first - 1] == self.kept[at]:
             first -= 1
@@ -164,13 +96,15 @@ class _Recording:
         return lines
 
     def picture(self, at: int) -> Picture:
+        """The tables above the cell."""
         return above(f"Step {self.frames[at].step} of a search", self.tables(at), self.cell(at))
 
     def tables(self, at: int) -> Picture:
+        """The heat maps of the weights, and the curve beside them."""
         return beside(f"Step {self.frames[at].step} of a search", self._heat(at), self._curve(at))
 
     def _heat(self, at: int) -> Picture:
-        """The mixing weights, a row for each edge; what rounding would keep is framed."""
+        """The mixing weights, a row for each edge. A frame marks what rounding would keep."""
         space, ops = self.space, self.space.ops
         x = [_LEFT + _PITCH * k for k in range(len(ops) + 1)]
         pieces, words, y = [text(_MARGIN, 18, "mixing weights; framed: what rounding would keep")], [], _TOP
@@ -180,7 +114,7 @@ class _Recording:
             pieces.append(text(_MARGIN, y - 16, cell, size=12, color=FAINT))
             for k, op in enumerate(ops):
                 for n, part in enumerate(reversed(op.rsplit("_", 1))):
-                    color = FAINT if op == NONE else INK  # it cannot be kept
+                    color = FAINT if op == NONE else INK  # "none" cannot be kept
                     pieces.append(text(x[k] + _PITCH / 2, y - 10 - 12 * n, part, anchor="middle", size=11, color=color))
             outlines = []
             for row, edge in enumerate(space.edges):
@@ -190,16 +124,8 @@ class _Recording:
                     fill, ink = _shade(round(100 * table[row, k] / self._top))
                     place = (x[k] + 1, top + 1, _PITCH - 2, _LINE - 2)
                     pieces.append(box(*place, fill=fill, line=fill, weight=1))
-                    pieces.append(
-                        text(
-                            x[k] + _PITCH / 2,
-                            top + _LINE / 2,
-                            f"{table[row, k]:.2f}",
-                            anchor="middle",
-                            size=11,
-                            color=ink,
-                        )
-                    )
+                    middle = (x[k] + _PITCH / 2, top + _LINE / 2)
+                    pieces.append(text(*middle, f"{table[row, k]:.2f}", anchor="middle", size=11, color=ink))
                     if (edge, op) in kept:
                         outlines.append(box(*place, fill="none", line=VERMILLION, weight=3))
                         words.append(f"{cell} {edge[0]} to {edge[1]} {op} {table[row, k]:.2f}")
@@ -216,7 +142,7 @@ class _Recording:
         return sheet(x[-1] + _MARGIN, y - _GAP + _MARGIN, pieces, "Mixing weights", alt)
 
     def _curve(self, at: int) -> Picture:
-        """The value at every frame, and where this one stands."""
+        """The value of all frames, with a cursor at this one."""
         steps, values = [f.step for f in self.frames], np.array([f.value for f in self.frames])
         alt = (
             f"The {self.label} is {values[at]:.3f} here; over steps {steps[0]} to {steps[-1]} it goes from "
@@ -226,8 +152,16 @@ class _Recording:
         return chart(lines, xlabel="step", title="along the search", alt=alt, xs=steps, cursor=at)
 
 
+def search_picture(
+    space: CellSpace, frames: Iterable[Frame], frame: int = -1, label: str = "validation loss"
+) -> Picture:
+    """What `search_scrubber` draws of one frame, by default the last. Raises `ValueError` as it does."""
+    recording = Recording(space, tuple(frames), label)
+    return recording.picture(recording.place(frame))
+
+
 @cache
 def _shade(percent: int) -> tuple[str, str]:
-    """The fill of a box and the colour of the number in it, for a part of the largest weight."""
+    """The fill of a box and the colour of its number, for a weight in percent of the largest weight."""
     fill = to_hex(colormaps["cividis"](percent / 100))
     return fill, max(("#FFFFFF", "#000000"), key=lambda ink: contrast(ink, fill))

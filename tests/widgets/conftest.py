@@ -1,0 +1,13 @@
+import pytest
+import torch
+
+from naslab import spaces, view
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def explorer():
+    return view.string_explorer(
+        spaces.darts_conv(nodes=2), [0, 3, 1, 2, 1, 2, 2, 3] * 2, lambda t: 1000 * sum(t), seed=3
+    )

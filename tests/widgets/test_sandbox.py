@@ -1,0 +1,168 @@
+"""The policy sandbox: its mathematics against enumeration, then the widget."""
+
+import itertools
+import math
+import re
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from naslab import view
+from naslab.controller import policy_loss
+from naslab.view import bandit
+
+P = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
+R = torch.tensor([0.5, -1.0, 2.0, 0.9], dtype=torch.float64)
+
+
+def enumerated(p, m, b):
+    """Mean and summed variance of the estimate over all k^m samples, with their probabilities."""
+    total, square = torch.zeros_like(p), 0.0
+    for arms in itertools.product(range(len(p)), repeat=m):
+        probability = math.prod(p[a].item() for a in arms)
+        counts = torch.bincount(torch.tensor(arms), minlength=len(p)).double()
+        g = bandit.estimate(p, counts, R[: len(p)], b)
+        total += probability * g
+        square += probability * g.square().sum().item()
+    return total, square - total.square().sum().item()
+
+
+@pytest.mark.parametrize(("m", "b"), [(1, 0.0), (1, 0.7), (3, 0.0), (3, -2.0), (4, 0.4)])
+def test_estimate_has_the_exact_gradient_as_its_mean_and_the_exact_variance(m, b):
+    mean, variance = enumerated(P, m, b)
+    theta = P.log().requires_grad_()
+    (gradient,) = torch.autograd.grad(theta.softmax(-1) @ R, theta)
+    torch.testing.assert_close(bandit.gradient(P, R), gradient, rtol=0, atol=1e-12)
+    torch.testing.assert_close(mean, gradient, rtol=0, atol=1e-12)
+    assert bandit.variance(P, R, b, m).item() == pytest.approx(variance, abs=1e-12)
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=6), st.floats(-2, 2))
+def test_estimate_is_the_gradient_of_the_courses_policy_loss(arms, b):
+    theta = P.log().requires_grad_()
+    log_prob = theta.log_softmax(-1)[arms]
+    (gradient,) = torch.autograd.grad(
+        -policy_loss(log_prob, torch.zeros(len(arms), dtype=torch.float64), R[arms], b), theta
+    )
+    counts = torch.bincount(torch.tensor(arms), minlength=4).double()
+    torch.testing.assert_close(bandit.estimate(P, counts, R, b), gradient, rtol=0, atol=1e-12)
+
+
+def test_best_baseline_has_the_least_variance_of_a_scan():
+    best = bandit.best_baseline(P, R)
+    scan = best + torch.linspace(-1, 1, 201, dtype=torch.float64)
+    variances = torch.stack([bandit.variance(P, R, b, 2) for b in scan])
+    assert variances.argmin() == 100 and (variances[:100].diff() < 0).all() and (variances[100:].diff() > 0).all()
+    settled = torch.tensor([0.0, 1.0, 0.0, 0.0], dtype=torch.float64)
+    assert bandit.best_baseline(settled, R) == -1.0 and bandit.variance(settled, R, 5.0, 2) == 0
+
+
+def settings_of(**changed):
+    return {"baseline": True, "m": 3, "lr": 0.3, "decay": 0.8, "updates": 6, "repeats": 5, "seed": 1} | changed
+
+
+@pytest.mark.parametrize("baseline", [True, False])
+def test_learners_equal_a_loop_written_out(baseline):
+    rewards, m, lr, decay, updates, repeats = [0.1, 0.5, 0.9], 3, 0.3, 0.8, 6, 5
+    got = bandit.learn(rewards, **settings_of(baseline=baseline))
+    draws = torch.rand(updates, repeats, m, generator=torch.Generator().manual_seed(1), dtype=torch.float64).numpy()
+    for n in range(repeats):
+        theta, average = np.zeros(3), None
+        for u in range(updates):
+            p = np.exp(theta) / np.exp(theta).sum()
+            assert got.expected[u, n].item() == pytest.approx(p @ rewards, abs=1e-12)
+            b = 0.0 if average is None else average
+            assert got.variances["b = moving average"][u, n].item() == pytest.approx(
+                bandit.variance(torch.tensor(p), torch.tensor(rewards, dtype=torch.float64), b, m).item(), abs=1e-12
+            )
+            arms = [min(int((np.cumsum(p) <= x).sum()), 2) for x in draws[u, n]]
+            step = sum((rewards[a] - (b if baseline else 0.0)) * (np.eye(3)[a] - p) for a in arms) / m
+            mean = np.mean([rewards[a] for a in arms])
+            average = mean if average is None else decay * average + (1 - decay) * mean
+            theta = theta + lr * step
+        p = np.exp(theta) / np.exp(theta).sum()
+        assert got.expected[-1, n].item() == pytest.approx(p @ rewards, abs=1e-12)
+
+
+def test_learners_first_steps_average_to_the_exact_gradient_and_variance():
+    learned = bandit.learn([0.1, 0.5, 0.9], **settings_of(updates=2, repeats=20_000, lr=1e-3, m=2))
+    p, rewards = torch.full((3,), 1 / 3, dtype=torch.float64), torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
+    gain = (learned.expected[1] - learned.expected[0]) / 1e-3  # to first order g . grad J
+    exact = bandit.gradient(p, rewards).square().sum()
+    error = gain.std() / math.sqrt(20_000)
+    assert abs(gain.mean() - exact) < 5 * error and error < 0.05 * exact
+
+
+def test_more_children_less_variance_and_a_baseline_helps_rewards_far_from_zero():
+    few, many = (bandit.learn((0.9, 0.95), **settings_of(lr=0.0, m=m)).variances for m in (2, 8))
+    for name in ("b = 0", "b = best constant"):
+        torch.testing.assert_close(few[name], 4 * many[name])
+    assert (few["b = moving average"][1:] < few["b = 0"][1:] / 50).all()
+    settings = settings_of(lr=5.0, updates=60, repeats=100)
+    with_, without = (bandit.learn((0.9, 0.95), **settings | {"baseline": b}).expected[-1] for b in (True, False))
+    assert with_.mean() > without.mean() and with_.std() < without.std()
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"rewards": [1.0]}, "rewards: got"),
+        ({"rewards": [1.0, math.nan]}, "rewards: got"),
+        ({"rewards": ["a", "b"]}, "rewards: got"),
+        ({"rewards": 3}, "rewards: got"),
+        ({"lr": -1.0}, "lr: got -1.0"),
+        ({"lr": math.inf}, "lr: got inf"),
+        ({"decay": 1.0}, "decay: got 1.0"),
+        ({"decay": "x"}, "decay: got 'x'"),
+        ({"m": 0}, "m: got 0, expected an int of at least 1"),
+        ({"m": 2.0}, "m: got 2.0"),
+        ({"updates": 1}, "updates: got 1, expected an int of at least 2"),
+        ({"repeats": True}, "repeats: got True"),
+    ],
+)
+def test_settings_outside_their_range_are_refused(changed, message):
+    for make in (view.policy_sandbox, view.policy_picture):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            make(**changed)
+
+
+# The policy sandbox
+
+
+@pytest.fixture
+def sandbox():
+    return view.policy_sandbox(repeats=20, updates=12)
+
+
+def test_sandbox_text_and_drawing_follow_every_control(sandbox):
+    changes = [("m", 8), ("lr", 10.0), ("decay", 0.0), ("baseline", False), ("baseline", True)]
+    for name, value in changes:
+        before = sandbox.text, sandbox.drawing
+        getattr(sandbox, name).value = value
+        assert sandbox.text != before[0] and sandbox.drawing != before[1], name
+        assert ("with the baseline" in sandbox.text) == sandbox.baseline.value
+        assert ("with the baseline" in sandbox.drawing) == sandbox.baseline.value
+    picture = view.policy_picture(repeats=20, updates=12, m=8, lr=10.0, decay=0.0)
+    assert sandbox.drawing.replace('style="max-width:100%;height:auto" ', "") == picture.svg
+
+
+def test_sandbox_says_what_the_runs_came_to(sandbox):
+    learned = bandit.learn(
+        (0.90, 0.91, 0.93, 0.94, 0.86), baseline=True, m=4, lr=5.0, decay=0.9, updates=12, repeats=20, seed=0
+    )
+    assert f"with the baseline {learned.expected[-1].mean():.4f} ± {learned.expected[-1].std():.4f}" in sandbox.text
+    assert f"{learned.variances['b = 0'][1].mean():.3g} with b = 0" in sandbox.text
+    assert "Uniform policy 0.9080, best arm 0.9400" in sandbox.text
+    assert sandbox._repr_mimebundle_()[0]["text/plain"] == "policy sandbox: 5 arms, 20 runs of 12 updates"
+    labels = [c.description for c in (sandbox.baseline, sandbox.m, sandbox.lr, sandbox.decay)]
+    assert labels == ["baseline", "m, children per update", "learning rate", "baseline decay"]
+
+
+@pytest.mark.parametrize("setting", [{"rewards": (1.0, 1.0)}, {"lr": 50.0, "updates": 100}, {"rewards": (-3, 0, 1e4)}])
+def test_sandbox_survives_the_extremes(setting):
+    root = ET.fromstring(view.policy_picture(**{"repeats": 10, "updates": 5} | setting).svg)
+    assert "nan" not in ET.tostring(root, encoding="unicode") and "inf" not in ET.tostring(root, encoding="unicode")
