@@ -169,7 +169,7 @@ class Controller(nn.Module):
 
 
 def anchor_points(space: Space) -> list[list[Decision]]:
-    """Groups the decisions by the LSTM step that makes them: all skip bits of a layer share a step; others do not."""
+    """Groups the decisions by the LSTM step that makes them: one for all skip bits of a layer, one for each other."""
     points: list[list[Decision]] = []
     for d in space.decisions:
         if points and _is_skip(d) and _is_skip(points[-1][0]) and points[-1][0].row[:1] == d.row[:1]:

@@ -23,8 +23,8 @@ class Table:
     """Accuracy, parameters and training time of every architecture of a space.
 
     Each array is (strings,), in the order of `spaces.all_strings`. Methods take tokens and raise `ValueError` for
-    tokens that are not a string of the space. The constructor raises `ValueError` unless every array has one number per
-    string, and if the decisions of the space depend on each other.
+    tokens that are not a string of the space. The constructor raises `ValueError` if an array does not have one number
+    per string, or if the decisions of the space depend on each other.
     """
 
     name: str

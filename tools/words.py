@@ -50,7 +50,7 @@ def words(outputs: Iterable[Any]) -> list[str]:
         data = output.get("data", {})
         drawing = data.get("image/svg+xml")
         texts = [output.get("text", ""), data.get("text/plain", "")]
-        texts += [data.get("text/markdown", "")] if not drawing else []  # the same picture
+        texts += [data.get("text/markdown", "")] if not drawing else []  # Markdown of a drawing repeats it
         texts += [value.get("alt", "") for value in output.get("metadata", {}).values() if isinstance(value, dict)]
         found += (line for text in texts for line in masked(text).splitlines())
         if drawing:

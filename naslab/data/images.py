@@ -13,7 +13,7 @@ from torch import Tensor
 from naslab.data.arrays import as_array, check_finite, check_range, check_tensors, distinct_names, stretches, whole
 
 Labelled = tuple[Any, Any]  # pixels (N, C, H, W) or (N, H, W), labels (N,): arrays, tensors or lists
-Arrays = tuple[np.ndarray, np.ndarray]  # the same, checked: pixels (N, C, H, W), labels (N,) int64
+Arrays = tuple[np.ndarray, np.ndarray]  # after the checks: pixels (N, C, H, W), labels (N,) int64
 
 
 @dataclass(frozen=True, eq=False)

@@ -71,7 +71,7 @@ def by_package(x: float, h: float, c: float) -> Pair:
 def step(x: float, h: float, c: float, w: Sequence[float]) -> Pair:
     a0 = math.tanh((w[0] * x) * (w[1] * h))
     a1 = 1 / (1 + math.exp(-(w[2] * x + w[3] * h)))
-    a1 = max(0.0, a1 * c)  # the injection: what the root reads
+    a1 = max(0.0, a1 * c)  # the injection changes what the root reads
     c_t = a0 + a1
     return math.tanh(c_t), c_t
 

@@ -21,8 +21,8 @@ def read_darts(text: str, space: CellSpace | None = None) -> tuple[CellSpace, To
 
     Without `space`, the space is `darts_conv(n)` for normal and reduction cells, and `darts_rnn(n)` for a recurrent
     cell. If the concatenation has exactly the nodes that no other node reads, the space is `nasnet(n)` or
-    `enas_rnn(n)`. Any other concatenation is a `ValueError`. For your own space pass `space`, because the text does not
-    list the ops that the space offers.
+    `enas_rnn(n)`. Any other concatenation raises `ValueError`. For your own space pass `space`, because the text does
+    not list the ops that the space offers.
     """
     reader = Reader(text)
     reader.maybe(r"[^()\[\]'\"]*=\s*(?=Genotype\b)")

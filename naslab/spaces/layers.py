@@ -17,9 +17,9 @@ def skip_bits(layer: int, anchors: Sequence[int]) -> list[Decision]:
 class ConvSpace:
     """Convolutional networks whose layers choose their filters and inputs (Zoph & Le 2017, sections 3.1 and 3.3).
 
-    The decisions of a layer: filter height, filter width, stride height, stride width, number of filters. With
-    `pooling` follows the size of a max pool after the layer, where 1 means no pool. With `skips` follows a skip bit for
-    every earlier layer. The table `skip` is (layers, layers, 2); every other kind has a table (layers, options).
+    A layer first chooses filter height, filter width, stride height, stride width and number of filters. With `pooling`
+    it then chooses the size of a max pool after it; 1 means no pool. With `skips` it then chooses a skip bit for every
+    earlier layer. The table `skip` is (layers, layers, 2); every other kind has a table (layers, options).
     """
 
     layers: int = 6

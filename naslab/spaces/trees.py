@@ -15,8 +15,9 @@ class TreeSpace:
     Nodes 0 to base - 1 are leaves and read x_t and h_(t-1). Node base + i combines nodes 2i and 2i + 1. The last node
     is the root.
 
-    Every node chooses a combination and an activation. One further combination and activation inject c_(t-1). Last come
-    two cell indices: the node whose value before activation becomes c_t, and the node into which c_(t-1) is injected.
+    Every node chooses a combination and an activation. One further combination and activation inject c_(t-1). The last
+    two decisions are cell indices: the node whose value before activation becomes c_t, and the node into which c_(t-1)
+    is injected.
     Base 8 gives 15^2 8^16 = 6.3e16 strings, the paper's "approximately 6 x 10^16".
     """
 
