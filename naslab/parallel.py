@@ -162,7 +162,7 @@ class _Worker:
             return []
 
         if event == "unloadable":
-            raise ValueError(f"f: cannot be loaded in a worker ({value}); expected what it can import")
+            raise ValueError(f"f: a worker cannot load it ({value}); expected a function that a worker can import")
         if event == "ended":
             self.end()
             if not self.ready:
@@ -263,4 +263,4 @@ def _pickled(name: str, value: Any) -> bytes:
         return cloudpickle.dumps(value)  # unlike the pipe's pickling, this copies tensors
     except Exception as error:  # of any type: objects raise different errors when they cannot be pickled
         got = type(value).__name__
-        raise ValueError(f"{name}: got {got}, expected what can be pickled ({_reason(error)})") from error
+        raise ValueError(f"{name}: got {got}, expected an object that can be pickled ({_reason(error)})") from error

@@ -148,7 +148,7 @@ def difference(a: ArrayLike, b: ArrayLike, *, paired: bool = True, level: float 
     if not paired:
         return Interval(first, second, _level(level))
     if len(first) != len(second):
-        raise ValueError(f"b: got {len(second)} repetitions, expected {len(first)}, as a has; or paired=False")
+        raise ValueError(f"b: got {len(second)} repetitions, expected {len(first)} as in a, or paired=False")
     pairs = tuple(x - y for x, y in zip(first, second, strict=True))
     return Interval(pairs, level=_level(level), scale=max(map(abs, (*first, *second))))
 

@@ -98,7 +98,7 @@ def begin(
         if (found := state.get(name)) != expected:
             raise ValueError(f"after: got a step of {name} {checks.shown(found)}, expected {expected!r}")
     if missing := [name for name in ("generator", *needs) if name not in state]:
-        raise ValueError(f"state: got no {', '.join(missing)}, expected what {search} keeps")
+        raise ValueError(f"state: got no {', '.join(missing)}, expected the entries that {search} stores")
     check_children(written_in(after.index) if written_in else space, children=after.children)
     try:
         generator.set_state(state["generator"])
@@ -165,7 +165,7 @@ def _reward(place: int, reward: Any) -> float:
         return reward
     found = reward.item() if isinstance(reward, Tensor | np.ndarray) and reward.ndim == 0 else reward
     if not isinstance(found, Real):
-        raise ValueError(f"reward: got {checks.shown(reward)}, expected a number; it is that of child {place}")
+        raise ValueError(f"reward: got {checks.shown(reward)} for child {place}, expected a number")
     try:
         found = float(found)
     except OverflowError:  # an int larger than every float

@@ -35,7 +35,7 @@ class Table:
 
     def __post_init__(self) -> None:
         if not isinstance(self.space, CellSpace) or any(decision.differs_from for decision in self.space.decisions):
-            raise ValueError(f"space: got {self.space!r}, expected a CellSpace whose decisions are free")
+            raise ValueError(f"space: got {self.space!r}, expected a CellSpace with independent decisions")
         for name in ("accuracies", "parameters", "train_seconds"):
             column = getattr(self, name)
             if not isinstance(column, np.ndarray):

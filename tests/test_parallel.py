@@ -188,7 +188,7 @@ def test_what_a_notebook_defines_goes_by_value(workers):
 def test_what_cannot_be_pickled_is_an_error_that_says_so(workers):
     before = {p.pid for p in running()}
     lock = threading.Lock()
-    with pytest.raises(ValueError, match=r"^f: got function, expected what can be pickled \(.*lock"):
+    with pytest.raises(ValueError, match=r"^f: got function, expected an object that can be pickled \(.*lock"):
         workers.map(lambda item: lock, [1])
     with pytest.raises(ValueError, match=r"^items\[1\]: got generator, expected"):
         workers.map(pid, [1, (item for item in ())])
@@ -371,7 +371,7 @@ def hang(path):
 
 
 def test_what_a_worker_cannot_load_is_an_error_and_ends_the_workers(workers):
-    with pytest.raises(ValueError, match=r"^f: cannot be loaded in a worker \(KeyError: 'no such op'\)"):
+    with pytest.raises(ValueError, match=r"^f: a worker cannot load it \(KeyError: 'no such op'\)"):
         workers.map(Unloadable(), [1])
     assert not running()
 

@@ -127,7 +127,7 @@ def test_a_band_is_an_interval_at_every_point():
         (lambda: interval([1.0, nan]), "values: got nan, expected finite numbers"),
         (lambda: interval(["a", "b"]), "values: got list, expected numbers"),
         (lambda: interval([1.0, 2.0], level=1), "level: got 1, expected a number between 0 and 1"),
-        (lambda: difference([1.0, 2.0], [1.0, 2.0, 3.0]), "b: got 3 repetitions, expected 2, as a has"),
+        (lambda: difference([1.0, 2.0], [1.0, 2.0, 3.0]), "b: got 3 repetitions, expected 2 as in a"),
         (lambda: statistics.band([1.0, 2.0]), r"rows: got shape \(2,\), expected \(repetitions, points\)"),
         (lambda: holm({"a": interval([1.0, 2.0])}, level="x"), "level: got 'x'"),
     ],

@@ -74,7 +74,7 @@ def test_begin_refuses_another_space_and_other_things():
 
 
 def test_what_is_no_reward_no_log_no_rhythm_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="reward: got None, expected a number"):
+    with pytest.raises(ValueError, match="reward: got None for child 0, expected a number"):
         list(random_search.search(SPACE, lambda t: None, random_search.Config(1), torch.Generator()))
     with pytest.raises(ValueError, match="every: got 0, expected an int of at least 1"):
         checkpoint(tmp_path / "s.pt", every=0)
@@ -118,7 +118,7 @@ def test_a_whole_number_of_any_library_is_a_reward(reward):
 
 @pytest.mark.parametrize("reward", ["1", None, [1.0], np.zeros(1), torch.zeros(1), 1j, torch.tensor(1j), np.array("x")])
 def test_what_is_no_number_is_no_reward(reward):
-    with pytest.raises(ValueError, match=r"reward: got .*, expected a number; it is that of child 1"):
+    with pytest.raises(ValueError, match=r"reward: got .* for child 1, expected a number"):
         settle([0.5, reward])
 
 

@@ -75,6 +75,6 @@ def write_enas_rnn(space: CellSpace, tokens: Tokens, older: bool = False) -> str
     if older:
         for node, source in enumerate(numbers[2::2], start=2):
             if source == 0:
-                raise ValueError(f"recurrent.{node}.0.input: got 0, which only the first node reads in the older form")
+                raise ValueError(f"recurrent.{node}.0.input: got 0, but only node 1 can read 0 in the older form")
         numbers = (numbers[1], *(n - 1 if k % 2 == 0 else n for k, n in enumerate(numbers[2:])))
     return " ".join(map(str, numbers))

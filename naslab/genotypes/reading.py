@@ -71,4 +71,4 @@ def read_numbers(text: str) -> list[int]:
 
 def require(space: object, *published: Space) -> None:
     if space not in published:
-        raise ValueError(f"space: got {space!r}, the form writes {' and '.join(map(repr, published))} only")
+        raise ValueError(f"space: got {space!r}, expected {' or '.join(map(repr, published))}")

@@ -34,8 +34,8 @@ def first_statistics(momentum: float | None, norm: Any, _: Any) -> None:
     seen = int(norm.num_batches_tracked)
     if seen == 0 and not norm.training:
         raise ValueError(
-            "batch norm: got no statistics yet, since the weights are a supergraph's; expected a child that was "
-            "trained, or calibrated: training.calibrate(child, images)"
+            "batch norm: got no running statistics, because the weights are copied from a supergraph; train the child, "
+            "or call training.calibrate(child, images)"
         )
     if norm.momentum is None:  # `training.calibrate` computes the mean over all batches
         return

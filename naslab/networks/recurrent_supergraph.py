@@ -42,7 +42,8 @@ class RecurrentNet(nn.Module):
         check_recurrent(space, matrices)
         if fast and (matrices != "node" or space.output != "all"):
             raise ValueError(
-                f"fast: got True with matrices {matrices!r}, output {space.output!r}; expected 'node', 'all'"
+                f"fast: got True with matrices {matrices!r}, output {space.output!r}; "
+                "expected matrices 'node' and output 'all'"
             )
         self.fast, self.norm = fast, norm
         self.space, self.matrices = space, matrices

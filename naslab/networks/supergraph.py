@@ -143,7 +143,8 @@ class ConvNet(nn.Module):
         self.size = check_size(space, CellChild, channels, in_channels, classes, cells)
         if fast and (affine or space.output == "loose"):
             raise ValueError(
-                f"fast: got True with affine {affine}, output {space.output!r}; expected False, not 'loose'"
+                f"fast: got True with affine {affine}, output {space.output!r}; "
+                "expected affine False and an output other than 'loose'"
             )
         self.fast = fast
         self.stem = stem(in_channels, 3 * channels)
