@@ -4,6 +4,7 @@
 #   make seeds        which assertions fail for which seeds    SEEDS=0-9 ONLY=07 JOBS=2
 #   make test         lint, unit tests, nbval, papermill, browser, Binder      ARGS="-m 'not slow'"
 #                     two tests side by side, JOBS=1 one by one; `make run` has one notebook at a time, JOBS=2 two
+#   make processors   unit tests and nbval as other processors compute them    SETTINGS=sse4.2 ARGS=tests
 #   make lab          JupyterLab at your own copies of the lessons, in my/     FRESH=03 (a new copy; the old one stays)
 #   make regenerate   re-executes the notebooks in place                       ONLY=03
 #   make lint         ruff, import-linter, mypy
@@ -35,7 +36,9 @@ export MKL_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export TIME_FACTOR
 
-.PHONY: run seeds test lab regenerate lint constraints clean
+PYTEST := -m pytest --numprocesses $(or $(JOBS),2) --dist loadscope --no-loadscope-reorder
+
+.PHONY: run seeds test processors lab regenerate lint constraints clean
 
 run: $(VENV)/ready
 	@$(BIN)/python tools/run_notebooks.py --profile $(PROFILE) $(if $(DEVICE),--device $(DEVICE)) \
@@ -45,7 +48,10 @@ seeds: $(VENV)/ready
 	@$(BIN)/python tools/seeds.py --seeds "$(SEEDS)" $(if $(ONLY),--only $(ONLY)) $(if $(JOBS),--jobs $(JOBS))
 
 test: $(VENV)/ready-test
-	@$(BIN)/python -m pytest --numprocesses $(or $(JOBS),2) --dist loadscope --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python $(PYTEST) $(ARGS)
+
+processors: $(VENV)/ready-test
+	@$(BIN)/python tools/processors.py $(if $(SETTINGS),--settings "$(SETTINGS)") -- $(PYTEST) -m "not slow" $(ARGS)
 
 lab: $(VENV)/ready
 	@$(BIN)/python tools/lab.py $(if $(FRESH),--fresh $(FRESH)) $(ARGS)

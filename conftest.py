@@ -1,10 +1,12 @@
-"""Settings of every test: one thread, no clock in hypothesis, slow ones last, measured notebooks in the summary."""
+"""Settings of every test: the threads, no clock in hypothesis, slow ones last, measured notebooks in the summary."""
 
 import os
 import signal
+import sys
 
+THREADS = os.environ.get("NASLAB_THREADS", "1")  # `make processors` asks for four
 for _library in ("OMP", "MKL", "OPENBLAS"):  # before torch is imported, and for every kernel that a test starts
-    os.environ[f"{_library}_NUM_THREADS"] = "1"
+    os.environ[f"{_library}_NUM_THREADS"] = THREADS
 os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
 os.environ["NASLAB_PROGRESS"] = "0"  # a progress bar is no output to compare
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a shell's background; tests interrupt themselves
@@ -21,6 +23,13 @@ pytest_plugins = ["words"]  # compares the words of what nbval leaves out
 
 settings.register_profile("naslab", deadline=None, derandomize=True, database=None)
 settings.load_profile("naslab")
+
+
+@pytest.fixture(autouse=True)
+def threads() -> None:
+    """A test has its threads whatever an earlier one did: `runs.start` leaves one."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(int(THREADS))
 
 
 @pytest.fixture

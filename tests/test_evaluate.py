@@ -34,11 +34,6 @@ SPACE = spaces.nas_bench_201()
 CONVS, NOTHING = (3, 0, 0, 0, 3, 0), (0, 0, 0, 0, 0, 0)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
 class Linear(nn.Module):
     """The smallest model with the children's signature."""
 

@@ -9,8 +9,6 @@ from hypothesis import strategies as st
 from naslab import hypergradients
 from naslab.search import darts
 
-torch.set_num_threads(1)
-
 
 def quadratic(seed):
     """L_train = (w - B a)' A (w - B a) / 2, so that w* = B a; L_valid = |w - c|^2 / 2 + d' a + (a' a)(w' w) / 8.

@@ -186,8 +186,12 @@ def test_workflows_keep_to_githubs_schema_and_call_make(path: Path) -> None:
 
 
 def test_workflows_try_every_supported_python() -> None:
-    tests = yaml.safe_load((ROOT / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8"))
-    matrix = tests["jobs"]["test"]["strategy"]["matrix"]
+    tests, weekly = (
+        yaml.safe_load((ROOT / ".github" / "workflows" / f"{name}.yml").read_text(encoding="utf-8"))["jobs"]
+        for name in ("tests", "weekly")
+    )
+    matrix = tests["test"]["strategy"]["matrix"]
+    assert weekly["processors"]["strategy"]["matrix"] == matrix
     assert {name.partition("-")[0] for name in matrix["os"]} == {"ubuntu", "macos", "windows"}
     assert f">={matrix['python'][0]}" == PROJECT["requires-python"]
     assert ".".join(map(str, prerequisites.OLDEST)) == matrix["python"][0]

@@ -21,7 +21,6 @@ from naslab.networks import MixedOp
 from naslab.view import chart, graphs, grid, layers, picture, plots
 from naslab.view.canvas import beside
 
-torch.set_num_threads(1)
 SVG = "{http://www.w3.org/2000/svg}"
 
 SPACES = {
