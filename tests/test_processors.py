@@ -21,7 +21,7 @@ def test_every_test_file_that_computes_takes_part(tmp_path: Path) -> None:
     file = tmp_path / "test.py"
     file.write_text("import os.path\nfrom naslab.view import chart\ntext = 'import torch'", encoding="utf-8")
     assert processors.imports(file) == {"os", "naslab"}
-    for file in (ROOT / "tests").glob("test_*.py"):
+    for file in (ROOT / "tests").rglob("test_*.py"):
         if computing := {"torch", "numpy", "scipy", "sklearn"} & (found := processors.imports(file)):
             assert "naslab" in found, f"{file.name} imports {', '.join(computing)} and would be left out"
     assert "naslab" not in processors.imports(ROOT / "tests" / "test_browser.py")

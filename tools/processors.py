@@ -118,7 +118,7 @@ def main(argv: list[str] | None = None) -> int:
     startup = OUT / "ipython" / "profile_default" / "startup"
     startup.mkdir(parents=True, exist_ok=True)
     (startup / "threads.py").write_text(KERNEL, encoding="utf-8")
-    files = sorted((ROOT / "tests").glob("test_*.py"))
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
     left_out = [f"--ignore={file}" for file in files if "naslab" not in imports(file)]
     *_, usual = probe(SETTINGS["as-is"])
     rows, green = [], True
