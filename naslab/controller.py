@@ -73,13 +73,12 @@ class Controller(nn.Module):
     def draw(self, m: int, generator: torch.Generator) -> tuple[Tensor, list[Tensor]]:
         """Samples m strings: tokens (m, D), and a list of D log-probabilities (m, options)."""
         checks.whole(1, m=m)
-        uniform = torch.rand(len(self.space.decisions), m, 1, generator=generator)
+        uniform = torch.rand(len(self.space.decisions), m, 1, generator=generator).transpose(0, 1).to(self.start)
 
         def draw(positions: slice, log_p: Tensor) -> Tensor:
-            p = log_p.exp()
-            below = p.cumsum(-1) <= uniform[positions].transpose(0, 1).to(p)  # (m, ., options), inverse distribution
-            last = (p > 0).long().cumsum(-1).argmax(-1)  # rounding must not exceed the last possible
-            return torch.minimum(below.sum(-1), last)
+            up_to = log_p.exp().cumsum(-1)  # (m, ., options), the distribution function
+            # below its last value, because rounding must not lead past the last possible option
+            return ((up_to <= uniform[:, positions]) & (up_to < up_to[..., -1:])).sum(-1)
 
         return self._walk(m, draw)
 
@@ -119,20 +118,25 @@ class Controller(nn.Module):
         Returns the tokens (m, D) and a list of D log-probabilities (m, options).
         """
         x = self.start.expand(m, -1)  # (m, units)
-        state = [(torch.zeros_like(x), torch.zeros_like(x)) for _ in self.lstm]
+        inputs = [row.expand(m, -1) for row in self.inputs]
+        rows = torch.arange(m, device=x.device)
+        cells = [[*cell.parameters()] for cell in self.lstm]
+        state = [(torch.zeros_like(x), torch.zeros_like(x)) for _ in cells]
+        h_j = x  # a decision without anchors does not read it
         after: list[Tensor] = []  # per position, the hidden state after the LSTM has read it, (m, units)
         tokens: list[Tensor] = []
         log_ps: list[Tensor] = []
 
         for point in anchor_points(self.space):
             first, d = len(tokens), point[0]
-            for k, cell in enumerate(self.lstm):
-                state[k] = cell(x, state[k])
-                x = state[k][0]
+            for k, weights in enumerate(cells):
+                x, _ = state[k] = torch.lstm_cell(x, state[k], *weights)
             h = x
             after += [h] * (first - len(after))  # decisions of one anchor point are read together
 
-            h_j = self._anchors(point, after, m)  # (m, anchors, units)
+            if d.anchors:
+                read = [after[a] if a >= 0 else inputs[-1 - a] for each in point for a in each.anchors]
+                h_j = torch.stack(read, dim=1)  # (m, anchors, units), of one pointer, or one for each skip bit
             log_p = self._log_probabilities(d, h, h_j, tokens)  # (m, decisions, options)
             chosen = choose(slice(first, first + len(point)), log_p)  # (m, decisions)
             tokens += chosen.unbind(1)
@@ -141,21 +145,16 @@ class Controller(nn.Module):
             if _is_skip(d):
                 x = (chosen[..., None] * h_j).sum(1) / (1 + chosen.sum(1))[:, None]
             elif d.anchors:
-                x = h_j[torch.arange(m, device=x.device), chosen[:, 0]]
+                x = h_j[rows, chosen[:, 0]]
             else:
                 x = self.embedding[d.kind](chosen[:, 0])
         return torch.stack(tokens, dim=1), log_ps
-
-    def _anchors(self, point: list[Decision], after: list[Tensor], m: int) -> Tensor:
-        """Returns the hidden states of the anchors of a pointer, or of all skip bits of a step; (m, anchors, units)."""
-        read = [after[a] if a >= 0 else self.inputs[-1 - a].expand(m, -1) for d in point for a in d.anchors]
-        return torch.stack(read, dim=1) if read else self.start.new_empty(m, 0, self.units)
 
     def _log_probabilities(self, d: Decision, h: Tensor, h_j: Tensor, tokens: list[Tensor]) -> Tensor:
         """Returns the log-probabilities of one decision or of all skip bits of a step, (m, decisions, options)."""
         if d.anchors:  # section 3.3
             hidden = torch.tanh(self.previous[d.kind](h_j) + self.current[d.kind](h)[:, None])  # (m, anchors, units)
-            logits = self.v[d.kind](hidden).squeeze(-1)
+            logits = hidden @ self.v[d.kind].weight[0]
         else:
             logits = self.head[d.kind](h)  # (m, options)
         logits = logits / self.temperature
