@@ -28,10 +28,7 @@ def check(space: Space, tokens: Iterable[int]) -> Tokens:
         raise ValueError(f"tokens: got {len(items)}, the space has {len(space.decisions)} decisions")
     checked: list[int] = []
     for decision, item in zip(space.decisions, items, strict=True):
-        try:
-            token = int(operator.index(item))
-        except (TypeError, ValueError, RuntimeError):
-            raise ValueError(f"{decision.name}: token {item!r} is not an int") from None
+        token = item if type(item) is int else as_int(decision.name, item)
         if not 0 <= token < len(decision.options):
             raise ValueError(f"{decision.name}: token {token} is outside {short(allowed(decision, checked))}")
         for p in decision.differs_from:
@@ -42,6 +39,13 @@ def check(space: Space, tokens: Iterable[int]) -> Tokens:
                 )
         checked.append(token)
     return tuple(checked)
+
+
+def as_int(name: str, item: object) -> int:
+    try:
+        return int(operator.index(item))  # type: ignore[arg-type]
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"{name}: token {item!r} is not an int") from None
 
 
 def short(values: Sequence[int]) -> str:
