@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import hashlib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,22 @@ PACKAGE = Path(__file__).resolve().parent.parent / "naslab"
 
 def code_hash(source: str, package: Path = PACKAGE) -> str:
     """Returns the hash, 16 hex digits, of `source`, such as a notebook's code, and of the modules that it imports."""
-    trees, left = {"": ast.parse(source)}, [""]
+    texts, left = {"": source}, [""]
     while left:
-        for name, path in imported(trees[left.pop()], package):
-            if name not in trees:
-                trees[name] = ast.parse(path.read_text(encoding="utf-8"))
+        tree, _ = parsed(texts[left.pop()])
+        for name, path in imported(tree, package):
+            if name not in texts:
+                texts[name] = path.read_text(encoding="utf-8")
                 left.append(name)
-    canonical = [[name, plain(tree)] for name, tree in sorted(trees.items())]
-    return hashlib.sha256(repr(canonical).encode()).hexdigest()[:16]
+    canonical = ", ".join(f"[{name!r}, {parsed(text)[1]}]" for name, text in sorted(texts.items()))
+    return hashlib.sha256(f"[{canonical}]".encode()).hexdigest()[:16]
+
+
+@cache  # the lessons import the same modules
+def parsed(text: str) -> tuple[ast.Module, str]:
+    """Returns the syntax tree of a source, and the part of it that the hash includes."""
+    tree = ast.parse(text)
+    return tree, repr(plain(tree))
 
 
 def imported(tree: ast.AST, package: Path) -> Iterator[tuple[str, Path]]:
