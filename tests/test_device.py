@@ -1,6 +1,7 @@
 """Training on a device that is not the CPU, without one (see fake_device.py)."""
 
 import ast
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -8,6 +9,7 @@ import pytest
 import torch
 from fake_device import fake_gpu
 from torch import nn
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from naslab import data, genotypes, hypergradients, networks, spaces, training
 from naslab.controller import Controller, policy_loss
@@ -74,6 +76,22 @@ def gpu_numbers(path):
     raise AssertionError(f"{path.name} does not call runs.start")
 
 
+CHARACTERS = 3  # of a text that is read: all that follow are read like the second
+
+
+def shallow(build, cells, shown):
+    """A network of `shown` of its `cells`, to be run: an op costs the CPU here what it costs with numbers. All are
+    built, without memory.
+
+    Of 5 cells the second and fourth reduce, and normal cells stand before, between and after them: a deeper network
+    has each of these several times, at the same size and width. Of 3 the last two reduce.
+    """
+    with unset_fake_temporarily(), torch.device("meta"):
+        whole = build(cells=cells)
+    assert len(whole.cells) == cells
+    return partial(build, cells=min(cells, shown))
+
+
 def image_step(build, n, device):
     recipe = training.Recipe(n["epochs"], n["batch_size"], n["lr"], nesterov=True)
     return one_step(build, SHAPES[n["images"]], recipe, device)
@@ -96,7 +114,7 @@ def text_step(n, device):
     model = networks.build_recurrent(*genotypes.NAS_CELL, **size).to(device)
     recipe = training.TextRecipe(n["epochs"], n["batch_size"], n["bptt"], n["lr"])
     optim = torch.optim.Adam(model.parameters(), recipe.lr)
-    tokens = torch.randint(0, 10_000, (recipe.bptt + 1, recipe.batch_size), device=device)
+    tokens = torch.randint(0, 10_000, (CHARACTERS + 1, recipe.batch_size), device=device)
     loss, state = training.train_text_step(model, optim, tokens[:-1], tokens[1:], None, recipe)
     training.perplexity(model, tokens.flatten(), recipe.batch_size)
     return [loss, *(v for pair in state for v in pair), *model.parameters(), *(p.grad for p in model.parameters())]
@@ -127,10 +145,10 @@ def macro_step(n, device):
 def cells_step(n, device):
     """Of lesson 06, for both kinds of cell: a step of a child, of a supergraph and of a controller."""
     micro, (rnn, tokens) = spaces.enas_micro(n["nodes"]), genotypes.read_enas_rnn(genotypes.ENAS_RNN)
-    size = {"channels": n["channels"], "cells": n["cells"], "auxiliary": n["auxiliary_weight"] > 0}
-    found = image_step(lambda: networks.build(micro, MICRO, **size), n, device)
+    build = partial(networks.build, micro, MICRO, channels=n["channels"], auxiliary=n["auxiliary_weight"] > 0)
+    found = image_step(shallow(build, n["cells"], 5), n, device)
 
-    text = torch.randint(0, 10_000, (n["bptt"] + 1, n["text_batch_size"]), device=device)
+    text = torch.randint(0, 10_000, (CHARACTERS + 1, n["text_batch_size"]), device=device)
     model = networks.build_recurrent(rnn, tokens, vocabulary=10_000, units=n["units"], dropout=n["dropout"]).to(device)
     recipe = training.TextRecipe(n["text_epochs"], n["text_batch_size"], n["bptt"], n["text_lr"])
     optim = torch.optim.Adam(model.parameters(), recipe.lr)
@@ -138,9 +156,9 @@ def cells_step(n, device):
     found += [loss, *model.parameters()]
 
     images = torch.randn(8, *SHAPES[n["images"]], device=device)
-    of_images = networks.ConvNet(micro, n["search_channels"], n["search_cells"])
+    of_images = shallow(partial(networks.ConvNet, micro, n["search_channels"]), n["search_cells"], 3)()
     of_text = networks.RecurrentNet(rnn, 10_000, n["text_search_units"])
-    for space, net, x in ((micro, of_images, images), (rnn, of_text, text[:3])):
+    for space, net, x in ((micro, of_images, images), (rnn, of_text, text[:CHARACTERS])):
         net = net.to(device)
         weights = {t: torch.rand(shape, device=device, requires_grad=True) for t, shape in space.tables.items()}
         logits = net(x, weights)[0]  # of the first image; of all characters
@@ -153,7 +171,8 @@ def cells_step(n, device):
 def relaxed_step(n, device):
     """Of lesson 07: a first-order step of alpha, and a step of w at a temperature."""
     space = spaces.darts_conv(n["nodes"])
-    net = networks.ConvNet(space, n["channels"], n["cells"], affine=False, pool_norm=True, fast=True).to(device)
+    build = partial(networks.ConvNet, space, n["channels"], affine=False, pool_norm=True, fast=True)
+    net = shallow(build, n["cells"], 3)().to(device)
     alpha = darts.start(space, device=device)
     x = torch.randn(8, *SHAPES[n["images"]], device=device)
     y = torch.randint(0, 10, (8,), device=device)
@@ -174,7 +193,9 @@ def bilevel_step(n, device):
     found = []
     for nodes, cells, steps in ((n["nodes"], n["cells"], 0), (1, 3, 1)):
         space = spaces.darts_conv(nodes)
-        net = networks.ConvNet(space, n["channels"], cells, affine=False, pool_norm=True).to(device)
+        net = shallow(partial(networks.ConvNet, space, n["channels"], affine=False, pool_norm=True), cells, 3)().to(
+            device
+        )
         alpha = {t: torch.zeros(shape, device=device).requires_grad_() for t, shape in space.tables.items()}
         x = torch.randn(n["batch_size"], *SHAPES[n["images"]], device=device)
         y = torch.randint(0, 10, (n["batch_size"],), device=device)
@@ -193,12 +214,12 @@ def darts_step(n, device):
     one of a child."""
     (conv, cells), (rnn, cell) = DARTS, genotypes.read_darts(genotypes.DARTS_V2_RNN)
     assert (conv.nodes, rnn.nodes) == (n["nodes"], n["text_nodes"])
-    like = {"channels": n["channels"], "cells": n["cells"], "auxiliary": n["auxiliary_weight"] > 0}
+    build = partial(networks.build, conv, cells, channels=n["channels"], auxiliary=n["auxiliary_weight"] > 0)
     recipe = training.Recipe(
         n["epochs"], n["batch_size"], n["lr"], drop_path=n["drop_path"], auxiliary_weight=n["auxiliary_weight"]
     )
-    found = one_step(lambda: networks.build(conv, cells, **like), SHAPES[n["images"]], recipe, device, n["drop_path"])
-    text = torch.randint(0, 10_000, (n["bptt"] + 1, n["text_batch_size"]), device=device)
+    found = one_step(shallow(build, n["cells"], 5), SHAPES[n["images"]], recipe, device, n["drop_path"])
+    text = torch.randint(0, 10_000, (CHARACTERS + 1, n["text_batch_size"]), device=device)
     dropouts = networks.Dropouts(words=0.1)
     size = {"vocabulary": 10_000, "units": n["units"], "dropout": dropouts, "matrices": "node"}
     model = networks.build_recurrent(rnn, cell, **size).to(device)
@@ -209,7 +230,8 @@ def darts_step(n, device):
     loss, _ = training.train_text_step(model, optim, text[:-1], text[1:], None, of_text)
     found += [loss, *model.parameters()]
 
-    net = networks.ConvNet(conv, n["search_channels"], n["search_cells"], affine=False, pool_norm=True, fast=True)
+    build = partial(networks.ConvNet, conv, n["search_channels"], affine=False, pool_norm=True, fast=True)
+    net = shallow(build, n["search_cells"], 3)()
     images = (torch.randn(8, *SHAPES[n["images"]], device=device), torch.randint(0, 10, (8,), device=device))
     reader = networks.RecurrentNet(
         rnn, 10_000, n["text_search_units"], dropout=networks.Dropouts(), matrices="node", norm=True, fast=True
@@ -221,8 +243,8 @@ def darts_step(n, device):
             reader.to(device),
             rnn,
             n["text_search_lr"],
-            training.TextObjective(data.TextTask("", (), *(torch.arange(100, device=device),) * 3), 8, 3),
-            (text[:3, :8], text[1:4, :8]),
+            training.TextObjective(data.TextTask("", (), *(torch.arange(100, device=device),) * 3), 8, CHARACTERS),
+            (text[:-1, :8], text[1:, :8]),
         ),
     )
     for model, space, lr, objective, batch in objectives:
