@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 
@@ -135,7 +135,7 @@ def same(a, b):
 
 def learned(step):
     """The state but for the learning rate of w, which every step of w sets anew."""
-    state = state_of(step)
+    state = copy.deepcopy(state_of(step))
     for group in state["w"]["param_groups"]:
         del group["lr"]
     return state
@@ -380,9 +380,14 @@ def test_numbers_of_numpy_are_settings_and_can_be_logged(tmp_path):
 # Going on
 
 
+@cache
+def whole(name):
+    """The steps of a search that nothing stops, each with a copy of its state, made while it goes on."""
+    return [replace(step, state=state_of(step)) for step in search(name, make(name))]
+
+
 @pytest.mark.parametrize("way", ["the same objects", "new objects", "a file"])
 def test_interrupted_after_every_step_equals_uninterrupted(name, way, tmp_path):
-    whole = list(search(name, make(name)))
     found, learners, after = [], make(name), None
     for _ in range(STEPS):
         step = next(search(name, learners, after, seed=3 if after is None else 99))
@@ -393,18 +398,18 @@ def test_interrupted_after_every_step_equals_uninterrupted(name, way, tmp_path):
         if way == "a file":
             checkpoint(tmp_path / "s.pt")(step)
             after = resume(tmp_path / "s.pt")
-    assert told(found) == told(whole)
-    assert same(learned(after), learned(whole[-1]))
+    assert told(found) == told(whole(name))
+    assert same(learned(after), learned(whole(name)[-1]))
 
 
 def test_resumed_after_any_step_the_rest_is_as_if_uninterrupted(name):
-    whole = list(search(name, make(name)))
-    end = learned(whole[-1])
+    steps = whole(name)
+    assert len(steps) == STEPS
+    end = learned(steps[-1])
     for stop in range(1, STEPS):
-        first = list(islice(search(name, make(name)), stop))
         learners = make(name, seed=99)
-        rest = list(search(name, learners, first[-1], seed=99))
-        assert told(first + rest) == told(whole)
+        rest = list(search(name, learners, steps[stop - 1], seed=99))
+        assert told(rest) == told(steps[stop:])
         assert same(learned(rest[-1]), end)
         assert same(dict(learners[0].state_dict()), end["model"])
         assert same(dict(learners[1].state_dict()), end["controller"])
@@ -420,7 +425,7 @@ def test_the_state_has_all_that_learns(name):
 
 
 def go_on(path):
-    """What the process that is killed does; prints a line for every step."""
+    """What the process that is killed does, and another after it; prints a line for every step."""
     torch.set_num_threads(1)
     learners = make("text", seed=0)
     for step in tee(search("text", learners, resume(path), epochs=4), checkpoint(path)):
@@ -431,16 +436,12 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path):
     code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_enas; test_enas.go_on({{!r}})"
     path = tmp_path / "broken.pt"
 
-    def start():
-        return subprocess.Popen([sys.executable, "-c", code.format(str(path))], stdout=subprocess.PIPE)
-
-    with start() as process:
+    with subprocess.Popen([sys.executable, "-c", code.format(str(path))], stdout=subprocess.PIPE) as process:
         while int(process.stdout.readline()) != 8:  # the next step but one is of the other phase
             pass
         process.kill()
     assert process.returncode == -signal.SIGKILL and 7 <= resume(path).index < 19
-    with start() as process:
-        process.communicate(timeout=300)
+    go_on(path)
     for _ in tee(search("text", make("text"), epochs=4), checkpoint(tmp_path / "whole.pt")):
         pass
     found, wanted = (asdict(resume(p)) for p in (path, tmp_path / "whole.pt"))
@@ -471,8 +472,8 @@ def test_who_draws_from_the_generator_in_between_changes_nothing(name):
     case, learners, g = CASES[name], make(name), generator()
     *_, last = enas.search(case.space, learners[0], case.objective, learners[1], SMALL, g)
     derive(case.space, learners[0], case.objective, learners[1], 3, g)
-    whole = told(search(name, make(name), epochs=3))
-    assert told(search(name, learners, last, epochs=3)) == whole[STEPS:]
+    more = told(search(name, make(name), epochs=3))
+    assert told(search(name, learners, last, epochs=3)) == more[STEPS:]
 
 
 def test_a_state_that_was_read_does_not_change_as_the_search_goes_on(name):
