@@ -154,7 +154,7 @@ class Controller(nn.Module):
         """Returns the log-probabilities of one decision or of all skip bits of a step, (m, decisions, options)."""
         if d.anchors:  # section 3.3
             hidden = torch.tanh(self.previous[d.kind](h_j) + self.current[d.kind](h)[:, None])  # (m, anchors, units)
-            logits = hidden @ self.v[d.kind].weight[0]
+            logits = hidden @ self.v[d.kind].weight[0]  # type: ignore[index]
         else:
             logits = self.head[d.kind](h)  # (m, options)
         logits = logits / self.temperature

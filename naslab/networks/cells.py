@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from naslab import checks
-from naslab.networks.parts import average, drop_path, stem
+from naslab.networks.parts import Stem, average, drop_path
 from naslab.ops import CONV_OPS, FactorizedReduction, ReLUConvBN
 from naslab.spaces import CellSpace, Nodes
 
@@ -82,7 +82,7 @@ class CellChild(nn.Module):
     ) -> None:
         super().__init__()
         nodes = space.pairs(tokens)
-        self.stem = stem(in_channels, 3 * channels)
+        self.stem = Stem(in_channels, 3 * channels)
         self.cells = nn.ModuleList()
         self.head_at = 2 * cells // 3
         older = newer = 3 * channels  # the channels of the last two outputs
@@ -184,7 +184,7 @@ class BenchChild(nn.Module):
     ) -> None:
         super().__init__()
         nodes = space.pairs(tokens)["cell"]
-        self.stem = stem(in_channels, channels)
+        self.stem = Stem(in_channels, channels)
         self.blocks = nn.ModuleList()
         for stage in range(3):
             if stage:

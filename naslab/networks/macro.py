@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from naslab.networks.parts import average, stem
+from naslab.networks.parts import Stem, average
 from naslab.ops import CONV_OPS, FactorizedReduction, ReLUConvBN
 from naslab.spaces import MacroSpace
 
@@ -35,7 +35,7 @@ class MacroChild(nn.Module):
             ops.append(space.ops[next(bits)])
             self.skips.append([j for j in range(i) if next(bits)])
 
-        self.stem = stem(in_channels, channels)
+        self.stem = Stem(in_channels, channels)
         self.ops, self.projections, self.reductions = nn.ModuleList(), nn.ModuleList(), nn.ModuleDict()
         self.halved: list[list[int]] = []  # per layer, the outputs to halve before it; -1: the stem
         for i, (op, skips) in enumerate(zip(ops, self.skips, strict=True)):

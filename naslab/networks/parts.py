@@ -1,5 +1,6 @@
 """Parts that all convolutional networks share, apart from the ops."""
 
+import torch
 from torch import Tensor, nn
 
 
@@ -17,9 +18,24 @@ def drop_path(x: Tensor, probability: float) -> Tensor:
     return x * keep / (1 - probability)
 
 
-def stem(in_channels: int, channels: int) -> nn.Sequential:
-    """(B, in_channels, H, W) -> (B, channels, H, W)"""
-    return nn.Sequential(nn.Conv2d(in_channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
+def channels_last(x: Tensor) -> Tensor:
+    """Returns maps (B, C, H, W) in channels-last memory if they are on a CPU, where what reads them is then faster.
+
+    Ops keep the format of their input, so one call at the start of a network is enough. It must follow the first
+    convolution: a map with one channel, such as a grey image, is in both formats at once.
+    """
+    return x.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" else x
+
+
+class Stem(nn.Sequential):
+    """A convolution and a batch norm, (B, in_channels, H, W) -> (B, channels, H, W), in `channels_last` memory."""
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__(nn.Conv2d(in_channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        convolution, norm = self
+        return norm(channels_last(convolution(x)))
 
 
 def average(x: Tensor) -> Tensor:

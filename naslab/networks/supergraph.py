@@ -38,7 +38,7 @@ from naslab.networks.mixed import (
     joined,
     without_running_statistics,
 )
-from naslab.networks.parts import average, stem
+from naslab.networks.parts import Stem, average
 from naslab.ops import FactorizedReduction
 from naslab.spaces import CellSpace, MacroSpace, Space, Weights, check_tables
 
@@ -55,7 +55,7 @@ class MacroNet(nn.Module):
         super().__init__()
         self.space = space
         self.size = check_size(space, MacroChild, channels, in_channels, classes)
-        self.stem = stem(in_channels, channels)
+        self.stem = Stem(in_channels, channels)
         self.layers = nn.ModuleList(MixedOp(space.ops, channels, 1, affine=True) for _ in range(space.layers))
         projections = (Projection(1 + i, channels, channels) for i in range(1, space.layers))
         self.projections = nn.ModuleList([nn.Identity(), *projections])  # the first layer has no skips
@@ -147,7 +147,7 @@ class ConvNet(nn.Module):
                 "expected affine False and an output other than 'loose'"
             )
         self.fast = fast
-        self.stem = stem(in_channels, 3 * channels)
+        self.stem = Stem(in_channels, 3 * channels)
         self.cells = nn.ModuleList()
         self.kinds: list[str] = []
         older = newer = (1, 3 * channels)  # the last two outputs: number of parts, channels per part
@@ -210,7 +210,7 @@ class BenchNet(nn.Module):
         super().__init__()
         self.space = space
         self.size = check_size(space, BenchChild, channels, in_channels, classes, cells)
-        self.stem = stem(in_channels, channels)
+        self.stem = Stem(in_channels, channels)
         self.blocks = nn.ModuleList()
         for stage in range(3):
             if stage:
