@@ -4,10 +4,11 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from naslab import spaces
-from naslab.ops import ACTIVATIONS, COMBINERS, CONV_OPS, FactorizedReduction
+from naslab.ops import ACTIVATIONS, COMBINERS, CONV_OPS, FactorizedReduction, every_second
 
 CONVOLUTIONS = sorted(name for name in CONV_OPS if "conv" in name)
 every_op = pytest.mark.parametrize("name", sorted(CONV_OPS))
@@ -140,3 +141,17 @@ def test_activations_and_combiners():
         assert torch.allclose(ACTIVATIONS[name](x), torch.tensor(values, dtype=torch.float32))
     combined = {name: combine(x, y).tolist() for name, combine in COMBINERS.items()}
     assert combined == {"add": [1, -1, 2.5], "elem_mult": [-6, 0, 1], "max": [3, 0, 2]}
+
+
+@pytest.mark.parametrize("size", [6, 7])
+def test_every_second_pixel_in_the_memory_the_map_has(size):
+    x = torch.arange(2.0 * 3 * size * size).view(2, 3, size, size)
+    half = -(-size // 2)
+    for first in (0, 1):
+        padded = F.pad(x, (0, 2, 0, 2))
+        expected = padded[..., first : first + 2 * half : 2, first : first + 2 * half : 2]
+        for layout in (torch.contiguous_format, torch.channels_last):
+            assert torch.equal(every_second(x.contiguous(memory_format=layout), first), expected)
+            y = x.contiguous(memory_format=layout).requires_grad_()
+            (g,) = torch.autograd.grad(every_second(y, first).sum(), y)
+            assert g.is_contiguous(memory_format=layout)
