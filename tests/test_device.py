@@ -76,7 +76,7 @@ def gpu_numbers(path):
     raise AssertionError(f"{path.name} does not call runs.start")
 
 
-CHARACTERS = 3  # of a text that is read: all that follow are read like the second
+CHARACTERS = 2  # of a text that is read: all that follow are read like the second
 
 
 def shallow(build, cells, shown):
@@ -93,8 +93,9 @@ def shallow(build, cells, shown):
 
 
 def image_step(build, n, device):
-    recipe = training.Recipe(n["epochs"], n["batch_size"], n["lr"], nesterov=True)
-    return one_step(build, SHAPES[n["images"]], recipe, device)
+    auxiliary = n.get("auxiliary_weight", 0.0)
+    recipe = training.Recipe(n["epochs"], n["batch_size"], n["lr"], nesterov=True, auxiliary_weight=auxiliary)
+    return one_step(build, SHAPES[n["images"]], recipe, device, n.get("drop_path", 0.0))
 
 
 def policy_step(controller, device):

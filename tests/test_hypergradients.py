@@ -120,10 +120,10 @@ def minimum(loss, w, alpha):
         return loss([q.view_as(p) for q, p in zip(flat.split(sizes), w, strict=True)], frozen, "train")
 
     flat = hypergradients.flat(w).detach()
-    for k in range(410):
+    for k in range(110):
         flat.requires_grad_()
         (slope,) = torch.autograd.grad(at(flat), flat)
-        hessian = torch.autograd.functional.hessian(at, flat) if k >= 400 else None
+        hessian = torch.autograd.functional.hessian(at, flat) if k >= 100 else None
         flat = flat.detach() - (0.3 * slope if hessian is None else torch.linalg.solve(hessian, slope))
     assert slope.norm() < 1e-12
     return [q.view_as(p).requires_grad_() for q, p in zip(flat.split(sizes), w, strict=True)], hessian
