@@ -79,17 +79,30 @@ def gpu_numbers(path):
 CHARACTERS = 2  # of a text that is read: all that follow are read like the second
 
 
-def shallow(build, cells, shown):
-    """A network of `shown` of its `cells`, to be run: an op costs the CPU here what it costs with numbers. All are
-    built, without memory.
+# An op costs the CPU here what it costs with numbers, so what repeats runs once or twice. All of it is built, without
+# memory: `whole`.
 
-    Of 5 cells the second and fourth reduce, and normal cells stand before, between and after them: a deeper network
-    has each of these several times, at the same size and width. Of 3 the last two reduce.
-    """
+
+def whole(build, **size):
     with unset_fake_temporarily(), torch.device("meta"):
-        whole = build(cells=cells)
-    assert len(whole.cells) == cells
-    return partial(build, cells=min(cells, shown))
+        build(**size)
+
+
+def shallow(build, cells):
+    """Builds 5 of the `cells` of a child: the second and fourth reduce, and normal cells stand before, between and
+    after them. A deeper child has each of these several times, at the same size and width."""
+    whole(build, cells=cells)
+    return partial(build, cells=min(cells, 5))
+
+
+def supergraph(build, kind, nodes, shown=2, **size):
+    """A small space and its supergraph. Two nodes have edges from inputs and from a node, with every op; of three
+    cells the last two reduce; of four layers the second and third."""
+    whole(partial(build, kind(nodes)), **size)
+    if "cells" in size:
+        size["cells"] = min(size["cells"], 3)
+    space = kind(min(nodes, shown))
+    return space, build(space, **size)
 
 
 def image_step(build, n, device):
@@ -135,7 +148,8 @@ def macro_step(n, device):
     found = one_step(
         lambda: networks.build(space, MACRO_12, channels=n["channels"]), SHAPES[n["images"]], recipe, device
     )
-    net = networks.MacroNet(space, n["channels"]).to(device)
+    space, net = supergraph(networks.MacroNet, spaces.MacroSpace, n["layers"], 4, channels=n["channels"])
+    net = net.to(device)
     weights = {t: torch.rand(shape, device=device, requires_grad=True) for t, shape in space.tables.items()}
     logits = net(torch.randn(8, *SHAPES[n["images"]], device=device), weights)
     logits.sum().backward()
@@ -147,7 +161,7 @@ def cells_step(n, device):
     """Of lesson 06, for both kinds of cell: a step of a child, of a supergraph and of a controller."""
     micro, (rnn, tokens) = spaces.enas_micro(n["nodes"]), genotypes.read_enas_rnn(genotypes.ENAS_RNN)
     build = partial(networks.build, micro, MICRO, channels=n["channels"], auxiliary=n["auxiliary_weight"] > 0)
-    found = image_step(shallow(build, n["cells"], 5), n, device)
+    found = image_step(shallow(build, n["cells"]), n, device)
 
     text = torch.randint(0, 10_000, (CHARACTERS + 1, n["text_batch_size"]), device=device)
     model = networks.build_recurrent(rnn, tokens, vocabulary=10_000, units=n["units"], dropout=n["dropout"]).to(device)
@@ -157,9 +171,11 @@ def cells_step(n, device):
     found += [loss, *model.parameters()]
 
     images = torch.randn(8, *SHAPES[n["images"]], device=device)
-    of_images = shallow(partial(networks.ConvNet, micro, n["search_channels"]), n["search_cells"], 3)()
-    of_text = networks.RecurrentNet(rnn, 10_000, n["text_search_units"])
-    for space, net, x in ((micro, of_images, images), (rnn, of_text, text[:CHARACTERS])):
+    size = {"channels": n["search_channels"], "cells": n["search_cells"]}
+    of_images = supergraph(networks.ConvNet, spaces.enas_micro, n["nodes"], **size)
+    size = {"vocabulary": 10_000, "units": n["text_search_units"]}
+    of_text = supergraph(networks.RecurrentNet, spaces.enas_rnn, rnn.nodes, **size)
+    for (space, net), x in ((of_images, images), (of_text, text[:CHARACTERS])):
         net = net.to(device)
         weights = {t: torch.rand(shape, device=device, requires_grad=True) for t, shape in space.tables.items()}
         logits = net(x, weights)[0]  # of the first image; of all characters
@@ -171,9 +187,9 @@ def cells_step(n, device):
 
 def relaxed_step(n, device):
     """Of lesson 07: a first-order step of alpha, and a step of w at a temperature."""
-    space = spaces.darts_conv(n["nodes"])
-    build = partial(networks.ConvNet, space, n["channels"], affine=False, pool_norm=True, fast=True)
-    net = shallow(build, n["cells"], 3)().to(device)
+    build = partial(networks.ConvNet, affine=False, pool_norm=True, fast=True)
+    space, net = supergraph(build, spaces.darts_conv, n["nodes"], channels=n["channels"], cells=n["cells"])
+    net = net.to(device)
     alpha = darts.start(space, device=device)
     x = torch.randn(8, *SHAPES[n["images"]], device=device)
     y = torch.randint(0, 10, (8,), device=device)
@@ -191,12 +207,10 @@ def relaxed_step(n, device):
 
 def bilevel_step(n, device):
     """Of lesson 08: a gradient of alpha, and in a smaller network one through a step of w."""
-    found = []
+    found, build = [], partial(networks.ConvNet, channels=n["channels"], affine=False, pool_norm=True)
     for nodes, cells, steps in ((n["nodes"], n["cells"], 0), (1, 3, 1)):
-        space = spaces.darts_conv(nodes)
-        net = shallow(partial(networks.ConvNet, space, n["channels"], affine=False, pool_norm=True), cells, 3)().to(
-            device
-        )
+        space, net = supergraph(build, spaces.darts_conv, nodes, cells=cells)
+        net = net.to(device)
         alpha = {t: torch.zeros(shape, device=device).requires_grad_() for t, shape in space.tables.items()}
         x = torch.randn(n["batch_size"], *SHAPES[n["images"]], device=device)
         y = torch.randint(0, 10, (n["batch_size"],), device=device)
@@ -219,7 +233,7 @@ def darts_step(n, device):
     recipe = training.Recipe(
         n["epochs"], n["batch_size"], n["lr"], drop_path=n["drop_path"], auxiliary_weight=n["auxiliary_weight"]
     )
-    found = one_step(shallow(build, n["cells"], 5), SHAPES[n["images"]], recipe, device, n["drop_path"])
+    found = one_step(shallow(build, n["cells"]), SHAPES[n["images"]], recipe, device, n["drop_path"])
     text = torch.randint(0, 10_000, (CHARACTERS + 1, n["text_batch_size"]), device=device)
     dropouts = networks.Dropouts(words=0.1)
     size = {"vocabulary": 10_000, "units": n["units"], "dropout": dropouts, "matrices": "node"}
@@ -231,12 +245,12 @@ def darts_step(n, device):
     loss, _ = training.train_text_step(model, optim, text[:-1], text[1:], None, of_text)
     found += [loss, *model.parameters()]
 
-    build = partial(networks.ConvNet, conv, n["search_channels"], affine=False, pool_norm=True, fast=True)
-    net = shallow(build, n["search_cells"], 3)()
+    build = partial(networks.ConvNet, channels=n["search_channels"], affine=False, pool_norm=True, fast=True)
+    conv, net = supergraph(build, spaces.darts_conv, n["nodes"], cells=n["search_cells"])
+    build = partial(networks.RecurrentNet, dropout=networks.Dropouts(), matrices="node", norm=True, fast=True)
+    size = {"vocabulary": 10_000, "units": n["text_search_units"]}
+    rnn, reader = supergraph(build, spaces.darts_rnn, n["text_nodes"], **size)
     images = (torch.randn(8, *SHAPES[n["images"]], device=device), torch.randint(0, 10, (8,), device=device))
-    reader = networks.RecurrentNet(
-        rnn, 10_000, n["text_search_units"], dropout=networks.Dropouts(), matrices="node", norm=True, fast=True
-    )
     task = data.ImageTask("", (), *(data.Images(*images),) * 3)
     objectives = (
         (net.to(device), conv, n["search_lr"], training.ImageObjective(task, 8), images),
