@@ -120,7 +120,11 @@ def spawn(seed: int, n: int) -> tuple[int, ...]:
     Raises `ValueError` for a negative seed or n, and for a seed of 2^63 or more.
     """
     checks.whole(0, seed=seed, n=n)
-    return tuple(int(child.generate_state(1, np.uint64)[0] >> 1) for child in np.random.SeedSequence(seed).spawn(n))
+    return tuple(_drawn(child) for child in np.random.SeedSequence(seed).spawn(n))
+
+
+def _drawn(sequence: np.random.SeedSequence) -> int:
+    return int(sequence.generate_state(1, np.uint64)[0]) >> 1  # of an int: NumPy 1.26 does not shift its own uint64
 
 
 @contextmanager
@@ -131,7 +135,7 @@ def seeded(seed: int, *more: int) -> Iterator[None]:
     Raises `ValueError` for a negative number, and for a single seed of 2^63 or more.
     """
     if more:
-        seed = int(np.random.SeedSequence((seed, *more)).generate_state(1, np.uint64)[0] >> 1)
+        seed = _drawn(np.random.SeedSequence((seed, *more)))
     checks.whole(0, seed=seed)
     with torch.random.fork_rng():
         torch.manual_seed(int(seed))

@@ -211,7 +211,7 @@ def test_the_search_is_section_2_2(name, m, momentum):
                 hidden = [None] * m
             losses, grads = [], []
             model.train()
-            drawn = int(np.random.SeedSequence((3, step.index)).generate_state(1, np.uint64)[0] >> 1)
+            drawn = int(np.random.SeedSequence((3, step.index)).generate_state(1, np.uint64)[0]) >> 1
             torch.manual_seed(drawn)  # dropout
             for k, child in enumerate(tokens.tolist()):
                 loss, hidden[k] = case.loss(model, case.space.one_hot(child), "train", trained, hidden[k])

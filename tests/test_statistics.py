@@ -41,7 +41,7 @@ def test_a_difference_is_paired_or_welch_s(a, b):
 def test_values_at_a_bound_are_drawn_again():
     regrets = [0.0] * 26 + [0.2, 0.1, 0.05, 0.3]
     found = interval(regrets)
-    known = stats.bootstrap((regrets,), np.mean, method="percentile", rng=np.random.default_rng(1))
+    known = stats.bootstrap((regrets,), np.mean, method="percentile", random_state=np.random.default_rng(1))
     assert found.method == "bootstrap"
     assert (found.low, found.high) == pytest.approx(tuple(known.confidence_interval), abs=0.003)
     assert found.low >= 0 > stats.ttest_1samp(regrets, 0).confidence_interval(0.95).low  # t leaves what can be
