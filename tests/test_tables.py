@@ -117,14 +117,23 @@ def test_bad_questions_are_refused():
 
 def test_a_table_of_ones_own():
     space = spaces.CellSpace(("cell",), 1, 1, ("none", "x", "y"), None)
-    columns = {"accuracies": np.array([1.0, 3, 2]), "parameters": np.arange(3), "train_seconds": np.ones(3)}
+    columns = {"valid": np.array([[1.0, 4, 2], [1, 2, 2]]), "parameters": np.arange(3), "train_seconds": np.ones(3)}
     table = Table("mine", space, **columns)
     assert table.best == (1,) and table.rank((2,)) == 2 and table.regret((0,)) == 2.0 and table.row((np.int64(2),)) == 2
-    for wrong in ([1, 2, 3], np.ones(2), np.ones((3, 1)), np.array(["a", "b", "c"]), None):
-        for name in columns:
+    assert table.trained((1,), 0) == 4 and table.trained((1,), 1) == 2 and table.accuracy((1,)) == 3
+    for seed in (-1, 2, None, 0.0):
+        with pytest.raises(ValueError, match="seed: got"):
+            table.trained((1,), seed)
+    for wrong in ([1, 2, 3], np.ones(2), np.ones((3, 1)), np.ones((2, 2)), np.ones((0, 3)), np.array(["a", "b", "c"])):
+        for name in (*columns, "test", "flops"):
             with pytest.raises(ValueError, match=f"{name}: got"):
                 Table("mine", space, **columns | {name: wrong})
-    for wrong in (None, spaces.darts_conv(1), spaces.MacroSpace(1)):
+    for name in columns:
+        with pytest.raises(ValueError, match=f"{name}: got NoneType"):
+            Table("mine", space, **columns | {name: None})
+    with pytest.raises(ValueError, match=r"test: got float64 \(1, 3\), expected numbers \(2, 3\)"):
+        Table("mine", space, **columns, test=np.ones((1, 3)))
+    for wrong in (None, "cells", spaces.darts_conv(1)):
         with pytest.raises(ValueError, match="space: got"):
             Table("mine", wrong, **columns)
 

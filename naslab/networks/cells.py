@@ -172,23 +172,49 @@ class ResidualReduction(nn.Module):
         return self.shortcut(x) + self.convs(x)
 
 
+class PoolReduction(nn.Sequential):
+    """An average pool, a 1x1 convolution and a batch norm: (B, C_in, H, W) -> (B, C_out, ceil(H / 2), ceil(W / 2))."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        convolution = nn.Conv2d(c_in, c_out, 1, bias=False)
+        super().__init__(nn.AvgPool2d(2, ceil_mode=True), convolution, nn.BatchNorm2d(c_out))
+
+
+def bench_stem(in_channels: int, channels: int, plain: bool) -> Stem:
+    return Stem(in_channels, channels, kernel=1 if plain else 3)
+
+
+def bench_reduction(channels: int, plain: bool) -> nn.Module:
+    return (PoolReduction if plain else ResidualReduction)(channels, 2 * channels)
+
+
 class BenchChild(nn.Module):
     """The skeleton of NAS-Bench-201 (Dong & Yang 2020, section 2.1): three stages of `cells` cells each.
 
     A residual reduction, which doubles the channels, precedes the second and the third stage. The benchmark starts with
     16 channels and has 5 cells per stage.
+
+    `plain` is ours: the stem is a 1x1 convolution, and the reductions are pools with a 1x1 convolution. Then only the
+    cells have filters that see more than one pixel, and accuracy depends much more on the cell.
     """
 
     def __init__(
-        self, space: CellSpace, tokens: Iterable[int], channels: int, cells: int, in_channels: int, classes: int
+        self,
+        space: CellSpace,
+        tokens: Iterable[int],
+        channels: int,
+        cells: int,
+        in_channels: int,
+        classes: int,
+        plain: bool = False,
     ) -> None:
         super().__init__()
         nodes = space.pairs(tokens)["cell"]
-        self.stem = Stem(in_channels, channels)
+        self.stem = bench_stem(in_channels, channels, plain)
         self.blocks = nn.ModuleList()
         for stage in range(3):
             if stage:
-                self.blocks.append(ResidualReduction(channels, 2 * channels))
+                self.blocks.append(bench_reduction(channels, plain))
                 channels *= 2
             self.blocks.extend(Cell(space, nodes, channels, preprocess=(nn.Identity(),)) for _ in range(cells))
         self.norm = nn.BatchNorm2d(channels)

@@ -28,6 +28,7 @@ def build(
     in_channels: int = 3,
     classes: int = 10,
     auxiliary: bool = False,
+    plain: bool = False,
 ) -> "CellChild | BenchChild | MacroChild | ConvChild":
     """Builds the child that `tokens` names. Its weights are drawn from torch's global generator.
 
@@ -36,11 +37,11 @@ def build(
     - `MacroSpace`: `MacroChild`. The space determines its depth, so `cells` must be None.
     - `ConvSpace`: `ConvChild`. The string determines its filters, too, so `channels` and `cells` must be None.
 
-    `auxiliary` adds the auxiliary head of a `CellChild`. Raises `ValueError` for any other space, for tokens outside
-    the space and for numbers out of range. Under `torch.device("meta")` a child takes no memory, and its parameters can
-    still be counted.
+    `auxiliary` adds the auxiliary head of a `CellChild`; `plain` chooses the skeleton of a `BenchChild`. Raises
+    `ValueError` for any other space, for tokens outside the space and for numbers out of range. Under
+    `torch.device("meta")` a child takes no memory, and its parameters can still be counted.
     """
-    check_build(space, channels, cells, in_channels, classes, auxiliary)
+    check_build(space, channels, cells, in_channels, classes, auxiliary, plain)
     if isinstance(space, ConvSpace):
         return ConvChild(space, tokens, in_channels, classes)
     assert isinstance(channels, int)
@@ -49,17 +50,25 @@ def build(
     assert isinstance(space, CellSpace)
     if space.inputs == 2:
         return CellChild(space, tokens, channels, cells or 20, in_channels, classes, auxiliary)
-    return BenchChild(space, tokens, channels, cells or 5, in_channels, classes)
+    return BenchChild(space, tokens, channels, cells or 5, in_channels, classes, plain)
 
 
 def check_build(
-    space: Space, channels: int | None, cells: int | None, in_channels: int, classes: int, auxiliary: bool = False
+    space: Space,
+    channels: int | None,
+    cells: int | None,
+    in_channels: int,
+    classes: int,
+    auxiliary: bool = False,
+    plain: bool = False,
 ) -> type[nn.Module]:
     """Returns the class of the child that `build` makes. Raises the same `ValueError`s, but does not check tokens."""
     checks.whole(1, in_channels=in_channels, classes=classes, **({} if cells is None else {"cells": cells}))
-    checks.flag(auxiliary=auxiliary)
+    checks.flag(auxiliary=auxiliary, plain=plain)
     if auxiliary and not (isinstance(space, CellSpace) and space.cells == ("normal", "reduce")):
         raise ValueError("auxiliary: got True, only a child of normal and reduction cells has an auxiliary head")
+    if plain and not (isinstance(space, CellSpace) and space.cells == ("cell",)):
+        raise ValueError("plain: got True, only a child in NAS-Bench-201's skeleton can be plain")
     if isinstance(space, MacroSpace | ConvSpace) and cells is not None:
         raise ValueError(f"cells: got {cells}, expected None: the space has {space.layers} layers")
     if isinstance(space, ConvSpace):

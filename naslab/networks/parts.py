@@ -30,8 +30,9 @@ def channels_last(x: Tensor) -> Tensor:
 class Stem(nn.Sequential):
     """A convolution and a batch norm, (B, in_channels, H, W) -> (B, channels, H, W), in `channels_last` memory."""
 
-    def __init__(self, in_channels: int, channels: int) -> None:
-        super().__init__(nn.Conv2d(in_channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
+    def __init__(self, in_channels: int, channels: int, kernel: int = 3) -> None:
+        convolution = nn.Conv2d(in_channels, channels, kernel, padding=kernel // 2, bias=False)
+        super().__init__(convolution, nn.BatchNorm2d(channels))
 
     def forward(self, x: Tensor) -> Tensor:
         convolution, norm = self

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from naslab import checks
 from naslab.networks.batched import BatchedCell
-from naslab.networks.cells import BenchChild, CellChild, ResidualReduction, skeleton
+from naslab.networks.cells import BenchChild, CellChild, bench_reduction, bench_stem, skeleton
 from naslab.networks.children import build, check_build
 from naslab.networks.inherit import awaiting_statistics, copy, copy_edges
 from naslab.networks.macro import MacroChild
@@ -195,7 +195,7 @@ class ConvNet(nn.Module):
 
 
 class BenchNet(nn.Module):
-    """The supergraph of NAS-Bench-201, in the skeleton of `BenchChild`. Arguments as for `ConvNet`."""
+    """The supergraph of NAS-Bench-201, in the skeleton of `BenchChild`. Other arguments as for `ConvNet`."""
 
     def __init__(
         self,
@@ -206,15 +206,17 @@ class BenchNet(nn.Module):
         classes: int = 10,
         affine: bool = True,
         pool_norm: bool = False,
+        plain: bool = False,
     ) -> None:
         super().__init__()
         self.space = space
-        self.size = check_size(space, BenchChild, channels, in_channels, classes, cells)
-        self.stem = Stem(in_channels, channels)
+        checks.flag(plain=plain)
+        self.size = check_size(space, BenchChild, channels, in_channels, classes, cells) | {"plain": plain}
+        self.stem = bench_stem(in_channels, channels, plain)
         self.blocks = nn.ModuleList()
         for stage in range(3):
             if stage:
-                self.blocks.append(ResidualReduction(channels, 2 * channels))
+                self.blocks.append(bench_reduction(channels, plain))
                 channels *= 2
             self.blocks.extend(MixedCell(space, channels, 1, (Alone(),), affine, pool_norm) for _ in range(cells))
         self.norm = nn.BatchNorm2d(channels)

@@ -15,6 +15,7 @@ NETS = {  # name -> space, network, how it searches
     "micro": (spaces.enas_micro(), lambda s: ConvNet(s, 2, 3, **SMALL), {}),
     "bench": (spaces.nas_bench_201(), lambda s: BenchNet(s, 2, 1, **SMALL), {}),
     "bench as darts": (spaces.nas_bench_201(), lambda s: BenchNet(s, 2, 1, **SMALL, **DARTS), DARTS),
+    "bench plain": (spaces.nas_bench_201(), lambda s: BenchNet(s, 2, 1, **SMALL, plain=True), {}),
     "darts": (spaces.darts_conv(), lambda s: ConvNet(s, 2, 3, **SMALL, **DARTS), DARTS),
     "darts rnn": (spaces.darts_rnn(), lambda s: RecurrentNet(s, 7, 5, matrices="node"), {}),
 } | {

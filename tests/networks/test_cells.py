@@ -62,6 +62,28 @@ def test_nas_bench_201_formula():
             assert count(space, tokens, channels=16) == 73306 + 243040 * threes + 28000 * ones
 
 
+def test_a_plain_skeleton_sees_neighbours_in_its_cells_only():
+    """By perturbation: in the skeleton of skips a 1x1 stem and two pools let an output pixel read 4x4 input pixels."""
+    space = spaces.nas_bench_201()
+
+    def reach(tokens, plain):
+        torch.manual_seed(0)
+        model = build(space, tokens, channels=16, cells=1, in_channels=1, plain=plain).double().eval()
+        maps = []
+        model.norm.register_forward_hook(lambda module, args, out: maps.append(args[0]))
+        for pixel in (0.0, 1.0):
+            x = torch.zeros(1, 1, 16, 16, dtype=torch.float64)
+            x[0, 0, 8, 8] = pixel
+            model(x)
+        return int((maps[0] != maps[1]).any(1).sum())  # pixels of the last map, 4x4, that read the input pixel
+
+    assert reach((1,) * 6, plain=True) == reach((2,) * 6, plain=True) == 1
+    assert reach((3,) * 6, plain=True) > 1 and reach((1,) * 6, plain=False) > 1
+    # the stem, the reductions with their norms, the last norm and the classifier
+    hand = (4 + 8) + (4 * 8 + 16) + (8 * 16 + 32) + 32 + (16 * 10 + 10)
+    assert count(space, (1,) * 6, channels=4, cells=1, in_channels=1, plain=True) == hand
+
+
 def test_only_chosen_ops_are_built():
     space = spaces.darts_conv()
     pools = space.tokens({cell: (((0, "max_pool_3x3"), (1, "max_pool_3x3")),) * 4 for cell in space.cells})
