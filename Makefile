@@ -8,6 +8,7 @@
 #   make lab          JupyterLab at your own copies of the lessons, in my/     FRESH=03 (a new copy; the old one stays)
 #   make regenerate   re-executes the notebooks in place                       ONLY=03
 #   make lint         ruff, import-linter, mypy
+#   make tables       trains every architecture of our benchmarks (2 CPU hours)   ONLY="cells conv" CONFIRM=20
 #   make constraints  pins again after pyproject.toml changed                  UPGRADE=pytest, UPGRADE=all
 #   make clean        removes build/ and caches, not $(VENV)
 #
@@ -38,7 +39,7 @@ export TIME_FACTOR
 
 PYTEST := -m pytest --numprocesses $(or $(JOBS),2) --dist loadscope --no-loadscope-reorder
 
-.PHONY: run seeds test processors lab regenerate lint constraints clean
+.PHONY: run seeds test processors lab regenerate tables lint constraints clean
 
 run: $(VENV)/ready
 	@$(BIN)/python tools/run_notebooks.py --profile $(PROFILE) $(if $(DEVICE),--device $(DEVICE)) \
@@ -58,6 +59,9 @@ lab: $(VENV)/ready
 
 regenerate: $(VENV)/ready
 	@$(BIN)/python tools/regenerate.py $(if $(ONLY),--only $(ONLY))
+
+tables: $(VENV)/ready
+	@$(BIN)/python tools/make_tables.py $(if $(ONLY),--only $(ONLY)) $(if $(JOBS),--jobs $(JOBS)) $(if $(CONFIRM),--confirm $(CONFIRM))
 
 lint: $(VENV)/ready-test
 	$(BIN)/python -m ruff check

@@ -193,8 +193,10 @@ class Table:
 
         The mean over the seeds. A score that ranks better than this is better than a whole training; nan for one seed.
         """
-        rest = [np.delete(self.valid, k, 0).mean(0, dtype=np.float64) for k in range(len(self.valid))]
-        return float(np.mean([*map(_tau, self.valid, rest)])) if len(rest) > 1 else nan
+        if len(self.valid) == 1:
+            return nan
+        rest = [np.delete(self.valid, k, 0).mean(0) for k in range(len(self.valid))]
+        return float(np.mean([*map(_tau, self.valid, rest)]))
 
     @property
     def agreement(self) -> float:

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from naslab import spaces
 from naslab.assets import make_nas_bench_201
+from naslab.controller import Controller
 from naslab.tables import Table, nas_bench_201
 
 DATASETS = ("cifar10", "cifar100", "ImageNet16-120")
@@ -136,6 +138,98 @@ def test_a_table_of_ones_own():
     for wrong in (None, "cells", spaces.darts_conv(1)):
         with pytest.raises(ValueError, match="space: got"):
             Table("mine", wrong, **columns)
+
+
+# Distributions over architectures
+
+
+def random_table(space, seeds=3):
+    rng = np.random.default_rng(0)
+    n = space.strings
+    return Table("random", space, rng.normal(50, 10, (seeds, n)), np.arange(n), np.ones(n))
+
+
+SMALL = {
+    "macro": spaces.MacroSpace(2),
+    "conv": spaces.ConvSpace(2, heights=(1, 3), widths=(3,), filters=(2, 4, 8)),
+    "cells": spaces.CellSpace(("cell",), 2, 1, ("none", "skip_connect", "nor_conv_3x3"), None, output="last"),
+}
+every_space = pytest.mark.parametrize("name", SMALL)
+
+
+@every_space
+def test_a_policys_expectation_is_that_of_all_strings(name):
+    """Against one string at a time: the product of the controller's conditional distributions."""
+    table = random_table(SMALL[name])
+    torch.manual_seed(1)
+    controller = Controller(table.space, units=5, layers=1, init=1.0).double()
+    p, by_hand = table.policy(controller.score), 0.0
+    for row, tokens in enumerate(spaces.all_strings(table.space)):
+        trace = controller.trace(torch.tensor([tokens]))
+        probability = np.prod([q[0, token].item() for q, token in zip(trace, tokens, strict=True)])
+        assert abs(p[row] - probability) < 1e-14
+        by_hand += probability * table.accuracy(tokens)
+    assert p.shape == (table.space.strings,) and abs(p.sum() - 1) < 1e-12
+    assert abs(table.expected(p) - by_hand) < 1e-12 * by_hand
+
+
+@every_space
+def test_a_relaxed_tables_expectation_is_that_of_all_strings(name):
+    table, space = random_table(SMALL[name]), SMALL[name]
+    torch.manual_seed(2)
+    weights = {t: (2 * torch.randn(shape, dtype=torch.float64)).softmax(-1) for t, shape in space.tables.items()}
+    p, by_hand = table.relaxed(weights), 0.0
+    for row, tokens in enumerate(spaces.all_strings(space)):
+        corner = space.one_hot(tokens, dtype=torch.float64)
+        probability = 1.0
+        for t, w in weights.items():
+            probability *= w[corner[t] == 1].prod().item()
+        assert abs(p[row] - probability) < 1e-14
+        by_hand += probability * table.accuracy(tokens)
+    assert abs(p.sum() - 1) < 1e-12 and abs(table.expected(p) - by_hand) < 1e-12 * by_hand
+
+
+@every_space
+def test_a_corner_is_certain(name):
+    table = random_table(SMALL[name])
+    tokens = table.best
+    p = table.relaxed(table.space.one_hot(tokens))
+    assert p[table.row(tokens)] == 1 and p.sum() == 1 and table.expected(p) == table.accuracies.max()
+
+
+def test_what_is_no_distribution_is_refused():
+    table = random_table(SMALL["cells"])
+    uniform = np.full(27, 1 / 27)
+    assert table.expected(uniform) == pytest.approx(table.accuracies.mean())
+    for wrong in (uniform[:-1], 2 * uniform, uniform * np.nan, np.eye(27)[0] - np.eye(27)[1] + np.eye(27)[2], 1.0):
+        with pytest.raises(ValueError, match="probabilities: got"):
+            table.expected(wrong)
+    with pytest.raises(ValueError, match="weights: got rows that do not add up to 1"):
+        table.relaxed({"cell": torch.zeros(3, 3)})  # alpha
+    with pytest.raises(ValueError):
+        table.relaxed({"cell": torch.ones(2, 3)})
+
+
+# Noise
+
+
+def test_noise_spread_and_ceiling_of_a_known_model():
+    """True accuracies with deviation 3, trainings with noise 1, many architectures: both are recovered."""
+    space = spaces.ConvSpace(1, heights=(1, 3, 5, 7), widths=tuple(range(1, 17)), filters=tuple(range(1, 17)))
+    rng = np.random.default_rng(3)
+    n = space.strings
+    truth = rng.normal(70, 3, n)
+    table = Table("model", space, truth + rng.normal(0, 1, (4, n)), np.arange(n), np.ones(n))
+    assert table.noise == pytest.approx(1, rel=0.05) and table.spread == pytest.approx(3, rel=0.05)
+    for found, variance in ((table.agreement, 1.0), (table.ceiling, 1 / 3)):  # of the other side's noise
+        correlation = 9 / np.sqrt((9 + 1) * (9 + variance))
+        assert found == pytest.approx(2 / np.pi * np.arcsin(correlation), abs=0.02)  # Kendall's tau of normal variables
+    assert table.tau(truth) > table.ceiling > table.agreement
+    assert table.tau(-table.accuracies) == -1
+    with pytest.raises(ValueError, match=r"scores: got \(3,\), expected"):
+        table.tau([1, 2, 3])
+    once = Table("once", space, table.valid[:1], table.parameters, table.train_seconds)
+    assert np.isnan([once.noise, once.spread, once.ceiling, once.agreement]).all()
 
 
 # --- the script

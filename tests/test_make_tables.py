@@ -1,0 +1,110 @@
+"""The script that trains every architecture of a benchmark: resumable, exact, and aware of code and machine."""
+
+import dataclasses
+import json
+import re
+
+import make_tables
+import numpy as np
+import pytest
+
+from naslab import assets, networks, spaces, tables
+from naslab.benchmarks import BENCHMARKS, Benchmark
+
+TINY = spaces.CellSpace(("cell",), 1, 1, ("nor_conv_1x1", "nor_conv_3x3"), None, output="last")
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """A benchmark of two architectures and two seeds, with its own folder of assets."""
+    recipe = dataclasses.replace(BENCHMARKS["conv"].recipe, epochs=1)
+    benchmark = Benchmark("tiny", "digits", (100, 60, 50), recipe, 2, channels=2, cells=1, stops=(0.5, 1.0))
+    monkeypatch.setitem(tables.SPACES, "tiny", TINY)
+    monkeypatch.setitem(BENCHMARKS, "tiny", benchmark)
+    monkeypatch.setattr(make_tables, "ASSETS", tmp_path / "assets")
+    monkeypatch.setattr(assets, "files", lambda package: tmp_path / "assets")
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "assets" / "SHA256SUMS").write_text("00  other.npz\n")
+    tables._own.cache_clear()
+    yield benchmark
+    tables._own.cache_clear()
+
+
+def run(tmp_path, *more):
+    return make_tables.main(["--only", "tiny", "--jobs", "1", "--out", str(tmp_path / "out"), *more])
+
+
+def test_a_table_holds_what_the_trainings_measured(tmp_path, tiny):
+    assert run(tmp_path) == 0
+    table = tables._own("tiny", 1.0)
+    assert table.machine == make_tables.machine() and table.valid.shape == table.test.shape == (2, 2)
+    for row, tokens in enumerate(spaces.all_strings(TINY)):
+        for k in range(2):
+            measured = tiny.measure(tokens, k)
+            assert table.valid[k, row] == 100 * measured.valid[1] / 60
+            assert table.test[k, row] == 100 * measured.test[1] / 50
+            assert tables._own("tiny", 0.5).valid[k, row] == 100 * measured.valid[0] / 60
+        assert table.params(tokens) == networks.count_parameters(tiny.build(tokens, 0))
+        assert table.flops[row] == tiny.flops(tokens) and table.seconds(tokens) > 0
+    sums = (tmp_path / "assets" / "SHA256SUMS").read_text()
+    assert re.fullmatch(r"00  other\.npz\n[0-9a-f]{64}  tiny\.npz\n", sums)
+    assert json.loads((tmp_path / "assets" / "tables.json").read_text()) == {"tiny": make_tables.trained_by()}
+
+
+def test_an_interrupted_run_continues(tmp_path, tiny, monkeypatch):
+    jobs, measure = [], make_tables.measure
+
+    def counted(name, job):
+        if len(jobs) == 2:
+            raise KeyboardInterrupt
+        jobs.append(job)
+        return measure(name, job)
+
+    monkeypatch.setattr(make_tables, "measure", counted)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path)
+    path = tmp_path / "out" / "tiny.jsonl"
+    assert len(path.read_text().splitlines()) == 1 + 2 and not (tmp_path / "assets" / "tiny.npz").exists()
+    path.write_text(path.read_text() + '{"repetition": 1, "ro')  # the process died while it wrote
+    jobs.append(None)
+    assert run(tmp_path) == 0
+    assert jobs == [(0, 0), (0, 1), None, (1, 0), (1, 1)]
+    assert all(json.loads(line) for line in path.read_text().splitlines())
+    assert run(tmp_path) == 0 and len(jobs) == 5  # nothing is left
+
+
+@pytest.mark.parametrize("what", ["code", "machine"])
+def test_rows_of_other_code_or_machines_are_not_mixed(tmp_path, tiny, what):
+    run(tmp_path)
+    path = tmp_path / "out" / "tiny.jsonl"
+    header, *rest = path.read_text().splitlines()
+    path.write_text("\n".join([json.dumps(json.loads(header) | {what: "other"}), *rest]) + "\n")
+    with pytest.raises(ValueError, match=r"got rows of .*other.*remove the file to begin again"):
+        run(tmp_path)
+
+
+def test_a_table_that_the_code_does_not_make_is_not_confirmed(tmp_path, tiny, monkeypatch, capsys):
+    run(tmp_path)
+    stamped, kept = tmp_path / "assets" / "tables.json", tmp_path / "assets" / "tiny.npz"
+    stamped.write_text("{}")
+    assert run(tmp_path, "--confirm", "4") == 0 and "tiny" in json.loads(stamped.read_text())
+    stamped.write_text("{}")
+    with np.load(kept) as arrays:
+        changed = dict(arrays)
+    changed["valid"] = changed["valid"] + np.uint16(1)
+    np.savez(kept, **changed)
+    assert run(tmp_path, "--confirm", "4") == 1 and stamped.read_text() == "{}"
+    assert capsys.readouterr().err.count("the table has") == 4
+    monkeypatch.setattr(make_tables, "machine", lambda: "another")  # one image more is within the noise
+    changed["valid"][-1, 0] += np.arange(1, 3, dtype=np.uint16) * 2
+    np.savez(kept, **changed)
+    assert run(tmp_path, "--confirm", "4") == 0
+    changed["valid"] = changed["valid"] + np.uint16(1000)
+    np.savez(kept, **changed)
+    assert run(tmp_path, "--confirm", "4") == 1
+
+
+def test_two_processes_measure_what_one_does():
+    jobs = [(0, 0), (1, 8191)]
+    one, two = ([{**line, "seconds": 0} for line in make_tables.measured("conv", jobs, n)] for n in (1, 2))
+    assert one == two and [(line["repetition"], line["row"]) for line in two] == jobs
