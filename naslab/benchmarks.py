@@ -12,9 +12,9 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from naslab import checks, data, networks, runs, tables
+from naslab import checks, data, networks, runs
 from naslab.data import ImageTask
-from naslab.spaces import Space, Tokens
+from naslab.spaces import ConvSpace, MacroSpace, Space, Tokens, nas_bench_201
 from naslab.training import Recipe, accuracy, finite, train
 
 
@@ -36,6 +36,7 @@ class Benchmark:
     """
 
     name: str
+    space: Space
     images: str  # a name of `data.IMAGE_TASKS`
     head: tuple[int, int, int]  # the numbers of training, validation and test images
     recipe: Recipe
@@ -44,10 +45,6 @@ class Benchmark:
     cells: int | None = None
     plain: bool = False
     stops: tuple[float, ...] = (1.0,)
-
-    @property
-    def space(self) -> Space:
-        return tables.SPACES[self.name.partition("_")[0]]
 
     @cached_property
     def task(self) -> ImageTask:
@@ -106,11 +103,12 @@ def _recipe(epochs: float, batch_size: int) -> Recipe:
 BENCHMARKS = {
     benchmark.name: benchmark
     for benchmark in (
-        Benchmark("macro_5", "fashion_14", (1000, 2000, 2000), _recipe(5, 50), seeds=10, channels=8),
-        Benchmark("macro_20", "fashion_14", (1000, 2000, 2000), _recipe(20, 50), seeds=10, channels=8),
-        Benchmark("conv", "digits", (600, 300, 300), _recipe(2, 20), seeds=3),
+        Benchmark("macro_5", MacroSpace(2), "fashion_14", (1000, 2000, 2000), _recipe(5, 50), seeds=10, channels=8),
+        Benchmark("macro_20", MacroSpace(2), "fashion_14", (1000, 2000, 2000), _recipe(20, 50), seeds=10, channels=8),
+        Benchmark("conv", ConvSpace(2, filters=(2, 4, 8, 16)), "digits", (600, 300, 300), _recipe(2, 20), seeds=3),
         Benchmark(
             "cells",
+            nas_bench_201(nodes=2),
             "fashion_14",
             (2000, 2000, 2000),
             _recipe(8, 50),

@@ -3,7 +3,7 @@
 `nas_bench_201`: 15,625 cells, each trained for 200 epochs on three data sets (Dong & Yang 2020). The figures are those
 of NATS-Bench (Dong et al. 2021), means over two or three seeds; `assets/README.md` says how they were obtained.
 
-`macro`, `conv` and `cells` are our own: `benchmarks` says how each architecture was trained.
+`cells` is our own: `benchmarks` says how each architecture was trained.
 """
 
 import io
@@ -21,14 +21,9 @@ from scipy.stats import kendalltau
 from torch import Tensor
 
 from naslab import assets, checks, spaces
-from naslab.spaces import CellSpace, ConvSpace, MacroSpace, Space, Tokens, Weights
+from naslab.spaces import Space, Tokens, Weights
 
 DATASETS = ("cifar10", "cifar100", "ImageNet16-120")
-SPACES: dict[str, Space] = {
-    "macro": MacroSpace(2),
-    "conv": ConvSpace(2, filters=(2, 4, 8, 16)),
-    "cells": CellSpace(("cell",), nodes=2, inputs=1, ops=spaces.nas_bench_201().ops, fan_in=None, output="last"),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,48 +229,26 @@ def _read(dataset: str) -> Table:
     return Table(dataset, spaces.nas_bench_201(), accuracy[None], parameters, seconds)
 
 
-def macro(epochs: int = 20) -> Table:
-    """Returns the table of ENAS' macro space with 2 layers, 72 architectures, after 5 or 20 epochs.
-
-    Each was trained 10 times on 1,000 images of Fashion-MNIST at 14x14, with 8 channels.
-    """
-    return _own(f"macro_{_one_of((5, 20), epochs=epochs)}", 1.0)
-
-
-def conv() -> Table:
-    """Returns the table of NAS-RL's convolutional space with 2 layers, 8,192 architectures.
-
-    Each was trained 3 times for 2 epochs on 600 images of scikit-learn's digits.
-    """
-    return _own("conv", 1.0)
-
-
 def cells(share: float = 1.0) -> Table:
     """Returns the table of cells with 3 edges and NAS-Bench-201's ops, 125 architectures, in the plain skeleton.
 
     Each was trained 5 times for 8 epochs on 2,000 images of Fashion-MNIST at 14x14. `share` is 0.25, 0.5 or 1: the
     accuracies after that share of the training.
     """
-    return _own("cells", _one_of((0.25, 0.5, 1.0), share=share))
-
-
-def _one_of(allowed: tuple[float, ...], **values: float) -> float:
-    ((name, got),) = values.items()
-    if isinstance(got, bool) or got not in allowed:
-        raise ValueError(f"{name}: got {checks.shown(got)}, expected one of {allowed}")
-    return got
+    if isinstance(share, bool) or share not in (0.25, 0.5, 1.0):
+        raise ValueError(f"share: got {checks.shown(share)}, expected 0.25, 0.5 or 1")
+    return _own("cells", spaces.nas_bench_201(nodes=2), float(share))
 
 
 @lru_cache
-def _own(name: str, share: float) -> Table:
+def _own(name: str, space: Space, share: float) -> Table:
     """Reads a table that `tools/make_tables.py` made."""
     with np.load(io.BytesIO(assets.read(f"{name}.npz")), allow_pickle=False) as arrays:
         made = json.loads(str(arrays["made"]))
         stop = made["stops"].index(share)
-        valid, test = (100 * arrays[split][stop] / made[split] for split in ("valid", "test"))
+        valid, test = (arrays[split][stop] / (made[split] / 100) for split in ("valid", "test"))
         seconds = arrays["seconds"].mean(0, dtype=np.float64)
         parameters, flops = arrays["parameters"], arrays["flops"]
     for column in (valid, test, seconds, parameters, flops):
         column.setflags(write=False)
-    space = SPACES[name.partition("_")[0]]
     return Table(name, space, valid, parameters, seconds, test, flops, made["machine"])

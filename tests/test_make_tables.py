@@ -18,8 +18,7 @@ TINY = spaces.CellSpace(("cell",), 1, 1, ("nor_conv_1x1", "nor_conv_3x3"), None,
 def tiny(tmp_path, monkeypatch):
     """A benchmark of two architectures and two seeds, with its own folder of assets."""
     recipe = dataclasses.replace(BENCHMARKS["conv"].recipe, epochs=1)
-    benchmark = Benchmark("tiny", "digits", (100, 60, 50), recipe, 2, channels=2, cells=1, stops=(0.5, 1.0))
-    monkeypatch.setitem(tables.SPACES, "tiny", TINY)
+    benchmark = Benchmark("tiny", TINY, "digits", (100, 60, 50), recipe, 2, channels=2, cells=1, stops=(0.5, 1.0))
     monkeypatch.setitem(BENCHMARKS, "tiny", benchmark)
     monkeypatch.setattr(make_tables, "ASSETS", tmp_path / "assets")
     monkeypatch.setattr(assets, "files", lambda package: tmp_path / "assets")
@@ -36,14 +35,14 @@ def run(tmp_path, *more):
 
 def test_a_table_holds_what_the_trainings_measured(tmp_path, tiny):
     assert run(tmp_path) == 0
-    table = tables._own("tiny", 1.0)
+    table = tables._own("tiny", TINY, 1.0)
     assert table.machine == make_tables.machine() and table.valid.shape == table.test.shape == (2, 2)
     for row, tokens in enumerate(spaces.all_strings(TINY)):
         for k in range(2):
             measured = tiny.measure(tokens, k)
-            assert table.valid[k, row] == 100 * measured.valid[1] / 60
-            assert table.test[k, row] == 100 * measured.test[1] / 50
-            assert tables._own("tiny", 0.5).valid[k, row] == 100 * measured.valid[0] / 60
+            assert table.valid[k, row] == pytest.approx(100 * measured.valid[1] / 60)
+            assert table.test[k, row] == pytest.approx(100 * measured.test[1] / 50)
+            assert tables._own("tiny", TINY, 0.5).valid[k, row] == pytest.approx(100 * measured.valid[0] / 60)
         assert table.params(tokens) == networks.count_parameters(tiny.build(tokens, 0))
         assert table.flops[row] == tiny.flops(tokens) and table.seconds(tokens) > 0
     sums = (tmp_path / "assets" / "SHA256SUMS").read_text()
@@ -108,3 +107,51 @@ def test_two_processes_measure_what_one_does():
     jobs = [(0, 0), (1, 8191)]
     one, two = ([{**line, "seconds": 0} for line in make_tables.measured("conv", jobs, n)] for n in (1, 2))
     assert one == two and [(line["repetition"], line["row"]) for line in two] == jobs
+
+
+# The tables of the package
+
+STORED = sorted(json.loads((make_tables.ASSETS / "tables.json").read_text()))
+every_stored = pytest.mark.parametrize("name", STORED)
+
+
+@every_stored
+def test_the_code_of_today_trains_what_is_stored(name):
+    """By the hash. `make tables CONFIRM=20` trains rows again and stores the new one."""
+    assert json.loads((make_tables.ASSETS / "tables.json").read_text())[name] == make_tables.trained_by(), (
+        f"{name}: the code that trains has changed; run `make tables CONFIRM=20`"
+    )
+
+
+@pytest.mark.slow
+@every_stored
+def test_random_rows_trained_today_agree(name):
+    assert not make_tables.disagreements(name, 20, seed=1)
+
+
+@every_stored
+def test_architectures_differ_by_several_times_the_noise(name):
+    with np.load(make_tables.ASSETS / f"{name}.npz", allow_pickle=False) as arrays:
+        made, seeds = json.loads(str(arrays["made"])), arrays["valid"].shape[1]
+        assert made["machine"] and made["stops"] == [*BENCHMARKS[name].stops] and seeds == BENCHMARKS[name].seeds
+        counts = arrays["valid"][-1].tolist()
+    table = tables._own(name, BENCHMARKS[name].space, 1.0)
+    for percent, row in zip(table.valid.tolist(), counts, strict=True):  # Python's ints do not overflow
+        assert percent == pytest.approx([100 * count / made["valid"] for count in row])
+    assert table.spread > 4 * table.noise / np.sqrt(seeds), (table.spread, table.noise)  # of the mean of all seeds
+    assert table.accuracies.min() >= 9 and table.accuracies.max() < 100
+    for column in (table.valid, table.test, table.accuracies, table.parameters, table.flops, table.train_seconds):
+        with pytest.raises(ValueError, match="read-only"):
+            column[...] = 0
+
+
+def test_a_table_of_cells_knows_how_far_the_training_was():
+    short, whole = tables.cells(0.25), tables.cells()
+    assert whole.space == BENCHMARKS["cells"].space and whole.space.strings == 125
+    assert whole is tables.cells(1) and short.space == whole.space
+    assert short.accuracies.mean() < whole.accuracies.mean() and np.array_equal(short.flops, whole.flops)
+    cut = [row for row, (a, b, c) in enumerate(whole.all_tokens.tolist()) if not b and not (a and c)]
+    assert len(cut) == 9 and np.ptp(whole.valid[:, cut]) < 3 and whole.accuracies[cut].max() < 12  # no path: chance
+    for share in (0, 0.3, True, None, "1"):
+        with pytest.raises(ValueError, match="share: got"):
+            tables.cells(share)

@@ -259,7 +259,10 @@ def enas_rnn(nodes: int = 12) -> CellSpace:
     return CellSpace(("recurrent",), nodes, inputs=1, ops=ops, fan_in=1, output="loose")
 
 
-def nas_bench_201() -> CellSpace:
-    """The 15,625 cells of NAS-Bench-201: 4 states, an op on each of the 6 edges (Dong & Yang 2020, section 2.1)."""
+def nas_bench_201(nodes: int = 3) -> CellSpace:
+    """The 15,625 cells of NAS-Bench-201: 4 states, an op on each of the 6 edges (Dong & Yang 2020, section 2.1).
+
+    With 2 nodes there are 3 edges and 125 cells.
+    """
     ops = (NONE, "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
-    return CellSpace(("cell",), nodes=3, inputs=1, ops=ops, fan_in=None, output="last")
+    return CellSpace(("cell",), nodes, inputs=1, ops=ops, fan_in=None, output="last")
