@@ -15,11 +15,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from naslab import genotypes, runs, spaces, view
+from naslab import genotypes, runs, spaces, tables, view
 from naslab.controller import Controller
 from naslab.networks import MixedOp
 from naslab.view import chart, graphs, grid, layers, picture, plots
 from naslab.view.canvas import beside
+from naslab.view.race import record
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -84,6 +85,7 @@ def all_pictures():
         "paths": view.path_picture(CONTROLLER.space, [sample(CONTROLLER.space, k) for k in range(5)], MACRO),
         "blend": view.blend_picture(EDGE, MAPS, [0.0, 1.0, 2.0, 0.0, 0.0, 0.5, 0.0, -1.0], channel=1),
         "landscape": view.landscape_picture(rounds=20),
+        "race": view.race_picture(record(tables.nas_bench_201(), lookups=10), 7),
         "images": view.images(rng.random((3, 1, 8, 8)), ["a", "b", "c"], **named),
     }
 

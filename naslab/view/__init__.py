@@ -12,6 +12,7 @@ from naslab.view.landscape import landscape_picture
 from naslab.view.picture import Picture
 from naslab.view.plots import bars, curves, heatmap, histogram, images, points
 from naslab.view.policy import policy_picture
+from naslab.view.race import race_picture
 from naslab.view.recording import Frame, search_picture
 from naslab.view.skips import anchor_picture, skip_probabilities
 from naslab.view.text import source
@@ -21,6 +22,7 @@ from naslab.view.widgets.blender import mixed_op_blender
 from naslab.view.widgets.explorer import string_explorer
 from naslab.view.widgets.landscape import toy_landscape
 from naslab.view.widgets.paths import path_explorer
+from naslab.view.widgets.race import search_race
 from naslab.view.widgets.sandbox import policy_sandbox
 from naslab.view.widgets.scrubber import search_scrubber
 from naslab.view.widgets.stepper import controller_stepper
@@ -45,7 +47,9 @@ __all__ = [
     "points",
     "policy_picture",
     "policy_sandbox",
+    "race_picture",
     "search_picture",
+    "search_race",
     "search_scrubber",
     "skip_probabilities",
     "source",

@@ -72,13 +72,25 @@ def above(title: str, *pictures: Picture) -> Picture:
     return _together(title, pictures, "y")
 
 
+def inset(drawing: Picture, x: float, y: float, width: float, height: float) -> str:
+    """The picture inside another one, as large as fits into the given place, without its alternative text."""
+    tag, body = _bare(drawing)
+    tag = re.sub(r' (?:width|height)="[^"]*"', "", tag)
+    return f'{tag} x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}">{body}'
+
+
+def _bare(drawing: Picture) -> tuple[str, str]:
+    """The start of the `<svg ...` tag and all that follows it, without title, description and the role."""
+    tag, body = drawing.svg.split(">", 1)
+    tag = re.sub(r' (role|aria-labelledby)="[^"]*"', "", tag)
+    return tag, re.sub(r"<title.*?</title>\n*|<desc.*?</desc>\n*", "", body, flags=re.S)
+
+
 def _together(title: str, pictures: Iterable[Picture], axis: str) -> Picture:
     at, widths, heights, pieces, words = 0.0, [], [], [], []
     for p in pictures:
-        tag, body = p.svg.split(">", 1)
+        tag, body = _bare(p)
         width, height = (float(n) for n in re.findall(r' (?:width|height)="([\d.]+)px"', tag))
-        tag = re.sub(r' (role|aria-labelledby)="[^"]*"', "", tag)
-        body = re.sub(r"<title.*?</title>\n*|<desc.*?</desc>\n*", "", body, flags=re.S)
         pieces.append(f'{tag} {axis}="{at:g}">{body}')
         at += width if axis == "x" else height
         widths.append(width)

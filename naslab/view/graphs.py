@@ -62,7 +62,7 @@ def architecture(space: Space, tokens: Iterable[int], decided: int | None = None
         case CellSpace():
             return _cells(space, tokens, decided)
         case MacroSpace():
-            return layers.macro(space, tokens, decided, {op: _style(op) for op in space.ops})
+            return layers.macro(space, tokens, decided, {op: style(op) for op in space.ops})
         case ConvSpace():
             return layers.conv(space, tokens, decided)
         case TreeSpace():
@@ -131,7 +131,7 @@ def _tree(space: TreeSpace, tokens: Tokens, decided: int) -> Picture:
     )
     for n in range(space.nodes):
         combine, activation = ops[2 * n], ops[2 * n + 1]
-        graph.node(str(n), _label(f"{n}: {combine}, {activation}"), color=_style(str(activation))[0])
+        graph.node(str(n), _label(f"{n}: {combine}, {activation}"), color=style(str(activation))[0])
         if n < space.base:
             graph.node(f"leaf{n}", "x_t, h_(t-1)", fillcolor=INPUT)
             graph.edge(f"leaf{n}", str(n))
@@ -158,15 +158,16 @@ def _tree(space: TreeSpace, tokens: Tokens, decided: int) -> Picture:
     return _draw(graph, f"Recurrent cell, a tree of {space.nodes} nodes", words)
 
 
-def _style(op: str) -> tuple[str, str]:
-    return next((style for part, style in _STYLES.items() if part in op), (INK, "solid"))
+def style(op: str) -> tuple[str, str]:
+    """Colour and kind of line of an op: solid, dashed or dotted."""
+    return next((look for part, look in _STYLES.items() if part in op), (INK, "solid"))
 
 
 def _op_edge(graph: graphviz.Digraph, source: str, target: str, op: str | None) -> None:
     if op is None or op == NONE:
         graph.edge(source, target, style="invis")
         return
-    color, line = _style(op)
+    color, line = style(op)
     width = "2.6" if "5x5" in op or "7x7" in op else "1.5"
     graph.edge(source, target, _label(f" {op} "), color=color, style=line, penwidth=width)
 

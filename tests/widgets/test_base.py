@@ -8,8 +8,9 @@ import torch
 from cases import controller_of, recorded
 from test_view import sample
 
-from naslab import spaces, view
+from naslab import spaces, tables, view
 from naslab.networks import MixedOp
+from naslab.view.race import record
 from naslab.view.widgets.base import Pictured
 
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -50,6 +51,9 @@ def all_widgets():
     widget = view.search_scrubber(spaces.darts_conv(2), frames)
     widget.frame = 1
     yield widget, view.search_picture(spaces.darts_conv(2), frames, 1)
+    widget = view.search_race(tables.nas_bench_201(), lookups=12)
+    widget.at = 5
+    yield widget, view.race_picture(record(tables.nas_bench_201(), lookups=12), 5)
 
 
 def test_every_widget_has_the_still_picture_of_its_state_in_its_bundle():
