@@ -5,6 +5,7 @@ Screenshots go to build/screenshots/. Set CHROMIUM to a browser that is not foun
 
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -374,6 +375,47 @@ def work_the_search_scrubber(page: Page) -> None:
     count = views[-1][0].split("(frame ")[1].split(")")[0].split(" of ")
     assert count[0] == count[1]
     assert widget.locator("svg[role='img']").count() == 2  # the tables, the cell
+
+
+def work_the_search_race(page: Page) -> None:
+    """Play draws the race from its start; keys move the look-up, hide a method and roll another seed."""
+    widget = page.locator(".jp-OutputArea-output:has(button:has-text('Roll the dice'))").first
+    text = widget.locator(".widget-html-content", has_text="look-up:").first
+    drawings = widget.locator("svg[role='img']")
+
+    def seen() -> tuple[str, str]:
+        page.wait_for_timeout(1500)  # text and drawings are messages of their own
+        return text.inner_text(), "".join(drawings.evaluate_all("all => all.map(e => e.outerHTML)"))
+
+    play = widget.locator(".widget-play button").first  # it is also the button for a pause
+    play.scroll_into_view_if_needed()
+    views = [seen()]
+    play.focus()
+    play.press("Enter")
+    page.wait_for_timeout(1000)
+    play.press("Enter")
+    views.append(seen())
+    at, lookups = (int(n) for n in re.findall(r"[\d]+", views[-1][0])[:2])
+    assert 1 < at < lookups and seen() == views[-1]
+    handle = widget.locator(".noUi-handle").first
+    handle.focus()
+    for key, place in (("ArrowRight", at + 1), ("Home", 1)):
+        handle.press(key)
+        expect(text).to_contain_text(f"look-up: {place} of {lookups}", timeout=20_000)
+        views.append(seen())
+    count = drawings.count()
+    method = widget.get_by_role("checkbox", name="evolution")
+    method.focus()
+    method.press("Space")
+    views.append(seen())
+    assert "evolution" not in views[-1][0] and drawings.count() == count - 1
+    dice = widget.get_by_role("button", name="Roll the dice")
+    dice.focus()
+    dice.press("Enter")
+    views.append(seen())
+    seed = widget.get_by_role("spinbutton", name="seed").input_value()
+    assert f"seed {seed}" in views[-1][0] and f"seed {seed}\n" not in views[-2][0]
+    assert all(len(set(column)) == 6 for column in zip(*views, strict=True))
 
 
 # lesson -> what a reader does with its widgets

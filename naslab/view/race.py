@@ -162,7 +162,7 @@ def card(race: Race, name: str, at: int) -> Picture:
     place = int(run.leader[at - 1])
     tokens = run.children[place]
     lines = (
-        f"regret {run.regret[at - 1]:.2f}, rank {table.rank(tokens):,} of {table.space.strings:,}",
+        f"rank {table.rank(tokens):,} of {table.space.strings:,}",
         f"measured {run.measured[place]:.1f} %, mean {table.accuracy(tokens):.1f} %",
         f"first seen at look-up {place + 1}",
     )

@@ -19,7 +19,7 @@ LOOKS = (  # colour, dashes, marker of each method, in order
     (PURPLE, "12,4", "circle"),
     (ORANGE, "9,3,2,3,2,3", "square"),
 )
-WIDTH, HEIGHT, CARD = 520, 440, 208
+WIDTH, HEIGHT, CARD = 520, 440, 200
 _LEFT, _TOP, _BOTTOM, _PITCH = 50, 58, 48, 16
 _TICKS = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 _MARKS = {

@@ -61,7 +61,7 @@ class SearchRace(Pictured):
         self._link = jslink((self.play, "value"), (self.slider, "value"))
         controls = {"at": self.slider, "seed": self.seed} | {f"show {name}": box for name, box in self.shown.items()}
         drawings = [HTML(layout=Layout(width=f"min(100%, {WIDTH}px)")), *(HTML() for _ in race.runs)]
-        cards = HBox(drawings[1:], layout=Layout(flex_flow="row wrap", width=f"min(100%, {2 * CARD + 16}px)"))
+        cards = HBox(drawings[1:], layout=Layout(flex_flow="row wrap", flex=f"1 1 {2 * CARD + 16}px"))
         top = [row(*self.shown.values(), self.dice, self.seed), row(self.play, self.slider)]
         super().__init__(controls, top, drawings, [row(drawings[0], cards)])
 
@@ -104,8 +104,9 @@ class SearchRace(Pictured):
 
     def _follow(self) -> tuple[str, *tuple[Picture | None, ...]]:
         race, at, chosen = self.race, self.at, self._chosen
-        cards = tuple(card(race, name, at) if name in chosen else None for name in race.runs)
-        return facts(self._said(race, at, chosen)), curves(race, at, chosen), *cards
+        cards = [card(race, name, at) if name in chosen else None for name in race.runs]
+        drawn: tuple[Picture | None, ...] = (curves(race, at, chosen), *cards)
+        return facts(self._said(race, at, chosen)), *drawn
 
     def _said(self, race: Race, at: int, chosen: list[str]) -> dict[str, str]:
         if not chosen:
