@@ -201,11 +201,16 @@ def test_ticks_and_curves_share_their_scale():
         return (steps.Step(k, (c,), (evaluate(c),)) for k, c in enumerate(children))
 
     drawn = view.race_picture(racing.record(table, {"climb": climb}, lookups=4))
-    lines = [e.get("points") for e in ET.fromstring(drawn.svg).iter(f"{SVG}polyline") if e.get("stroke-width") == "1"]
-    ys = {y for line in lines for x, y in [line.split()[0].split(",")] if x == "50"}
-    assert {f"{float(y):.1f}" for _, y in heights(drawn, ORDER[0][0])} <= {f"{float(y):.1f}" for y in ys}
+    root = ET.fromstring(drawn.svg)
+    named = {e.text: float(e.get("y")) - 0.35 * 12 for e in root.iter(f"{SVG}text") if e.get("text-anchor") == "end"}
+    assert [*named] == ["0", "0.1", "0.3", "1", "3", "10"]
+    lines = [e.get("points").split(" ") for e in root.iter(f"{SVG}polyline") if e.get("stroke-width") == "1"]
+    ticks = [float(line[0].split(",")[1]) for line in lines if line[0].startswith("50,")][:6]
+    assert ticks == pytest.approx([*named.values()], abs=0.01)
+    read = sorted({y for _, y in heights(drawn, ORDER[0][0])}, reverse=True)
+    assert read == pytest.approx([named[t] for t in ("0", "0.1", "1", "10")], abs=0.06)
+    assert min(a - b for a, b in pairwise(read)) > 50  # a tenth of a point can be seen beside ten points
     labels = texts(drawn)
-    assert [t for t in labels if re.fullmatch(r"[\d.]+", t)][:6] == ["0", "0.1", "0.3", "1", "3", "10"]
     assert "climb 0.00" in labels
 
 
@@ -213,7 +218,7 @@ def test_ticks_and_curves_share_their_scale():
 def test_labels_stand_apart_in_the_order_of_their_curves(tips):
     placed = scoreboard._apart({str(k): y for k, y in enumerate(tips)}, 58, 383)
     ys = sorted(placed.values())
-    assert all(b - a > 15 - 1e-9 for a, b in pairwise(ys)) and ys[-1] <= 383
+    assert all(b - a > 15 - 1e-9 for a, b in pairwise(ys)) and ys[0] >= 58 and ys[-1] <= 383
     for k, y in enumerate(tips):
         assert all(placed[str(k)] < placed[str(j)] for j, other in enumerate(tips) if y < other)
     assert len(tips) > 1 or ys == [min(tips[0], 383)]
