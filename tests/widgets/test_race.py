@@ -33,8 +33,9 @@ def table_of(space, seeds=5, noise=1.0, name="a table"):
     return Table(name, space, valid, np.ones(len(strings)), np.ones(len(strings)))
 
 
-CELLS = table_of(tables.SPACES["cells"])
-MACRO = table_of(tables.SPACES["macro"])
+CELLS = table_of(spaces.nas_bench_201(nodes=2))
+MACRO = table_of(spaces.MacroSpace(2))
+CONV = spaces.ConvSpace(2, filters=(2, 4, 8, 16))
 RACE = racing.record(CELLS, lookups=30, seed=7)
 
 
@@ -72,7 +73,9 @@ def by_hand(table, place, lookups, seed):
 # The recording
 
 
-@pytest.mark.parametrize("table", [CELLS, MACRO, tables.nas_bench_201()], ids=["cells", "macro", "nas_bench_201"])
+@pytest.mark.parametrize(
+    "table", [CELLS, MACRO, tables.cells(), tables.nas_bench_201()], ids=lambda t: f"{t.name}, {t.space.strings}"
+)
 def test_recording_equals_the_searches_run_by_hand(table):
     race = racing.record(table, lookups=30, seed=7)
     assert [*race.runs] == NAMES
@@ -103,9 +106,9 @@ def test_what_a_search_sees_is_one_training_and_the_regret_is_of_the_mean():
 
 
 def test_with_noise_a_believed_best_child_may_be_worse_and_without_noise_never():
-    noisy = racing.record(table_of(tables.SPACES["cells"], noise=3.0), lookups=60)
+    noisy = racing.record(table_of(CELLS.space, noise=3.0), lookups=60)
     assert any((np.diff(run.regret) > 0).any() for run in noisy.runs.values())
-    exact = racing.record(table_of(tables.SPACES["cells"], seeds=1), lookups=60)
+    exact = racing.record(table_of(CELLS.space, seeds=1), lookups=60)
     assert all((np.diff(run.regret) <= 0).all() for run in exact.runs.values())
     assert all((run.measured <= exact.table.accuracies.max() + 1e-9).all() for run in exact.runs.values())
 
@@ -191,7 +194,7 @@ def test_a_curve_stands_at_the_regret_of_every_look_up():
 
 
 def test_ticks_and_curves_share_their_scale():
-    space = tables.SPACES["cells"]
+    space = CELLS.space
     valid = np.full((1, 125), 90.0)
     valid[0, :3] = (89.9, 89.0, 80.0)  # regrets that are ticks
     table = Table("t", space, valid, np.ones(125), np.ones(125))
@@ -252,7 +255,7 @@ def test_a_card_draws_every_edge_but_none():
 
 @pytest.mark.parametrize(
     "space",
-    [tables.SPACES["macro"], tables.SPACES["conv"], spaces.CellSpace(("a", "b"), 2, 1, ("x", "skip_connect"), None)],
+    [MACRO.space, CONV, spaces.CellSpace(("a", "b"), 2, 1, ("x", "skip_connect"), None)],
     ids=["macro", "conv", "two cells"],
 )
 def test_a_card_of_another_space_holds_its_drawing(space):
@@ -265,7 +268,7 @@ def test_a_card_of_another_space_holds_its_drawing(space):
 
 
 def test_a_race_in_the_convolutional_space():
-    race = racing.record(table_of(tables.SPACES["conv"], seeds=3), lookups=24)
+    race = racing.record(table_of(CONV, seeds=3), lookups=24)
     assert texts(view.race_picture(race))[0] == "One race on a table, seed 0"
     assert "of 8,192" in view.race_picture(race).alt
 
