@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from naslab import checks, data, networks, runs
+from naslab import checks, data, runs
 from naslab.data import ImageTask
 from naslab.spaces import ConvSpace, MacroSpace, Space, Tokens, nas_bench_201
-from naslab.training import Recipe, accuracy, finite, train
+from naslab.training import Recipe, TrainChild, accuracy, finite, train
 
 
 @dataclass(frozen=True)
@@ -50,18 +49,10 @@ class Benchmark:
     def task(self) -> ImageTask:
         return data.IMAGE_TASKS[self.images]().head(*self.head)
 
-    def build(self, tokens: Tokens, seed: int) -> nn.Module:
-        """Returns the untrained child. Its weights depend on the seed only."""
-        with runs.seeded(seed):
-            return networks.build(
-                self.space,
-                tokens,
-                channels=self.channels,
-                cells=self.cells,
-                in_channels=self.task.shape[0],
-                classes=len(self.task.classes),
-                plain=self.plain,
-            )
+    def trainer(self, seed: int) -> TrainChild:
+        """Returns what trains the architectures with this seed, and a reward for a search that trains its children."""
+        size = {"channels": self.channels, "cells": self.cells, "plain": self.plain}
+        return TrainChild(self.space, self.task, self.recipe, **size, seed=seed)  # type: ignore[arg-type]
 
     def measure(self, tokens: Tokens, repetition: int) -> Measured:
         """Trains the architecture with the seed of that repetition, in torch's number of threads.
@@ -73,7 +64,7 @@ class Benchmark:
         if repetition >= self.seeds:
             raise ValueError(f"repetition: got {repetition}, expected at most {self.seeds - 1}")
         seed = runs.spawn(0, self.seeds)[repetition]
-        task, model = self.task, self.build(tokens, seed)
+        task, model = self.task, self.trainer(seed).build(tokens)
         batches = round(self.recipe.epochs * (len(task.train) // self.recipe.batch_size))
         stops = [round(share * batches) for share in self.stops]
         valid, test, seconds, start = [], [], 0.0, time.process_time()
@@ -87,7 +78,7 @@ class Benchmark:
 
     def flops(self, tokens: Tokens) -> int:
         """Returns the floating-point operations of classifying one image; a multiplication and an addition are two."""
-        model = self.build(tokens, 0).eval()
+        model = self.trainer(0).build(tokens).eval()
         counter = FlopCounterMode(display=False)
         with torch.no_grad(), counter:
             model(torch.zeros(1, *self.task.shape))

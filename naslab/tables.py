@@ -58,6 +58,8 @@ class Table:
             if column.shape != shape or not column.size or column.dtype.kind not in "iuf":
                 wanted = f"(seeds, {self.space.strings})" if name == "valid" else shape
                 raise ValueError(f"{name}: got {column.dtype} {column.shape}, expected numbers {wanted}")
+            if not np.isfinite(column).all():
+                raise ValueError(f"{name}: got {column[~np.isfinite(column)][0]}, expected finite numbers")
 
     # Every architecture
 
@@ -134,8 +136,11 @@ class Table:
     def relaxed(self, weights: Weights) -> np.ndarray:
         """Returns the probability of every string if each decision is drawn from its row of `weights`, (strings,).
 
-        `weights` are mixing weights, such as `darts.relax(alpha)`: every row of a decision adds up to 1.
+        `weights` are mixing weights, such as `darts.relax(alpha)`: every row of a decision adds up to 1. Raises
+        `ValueError` if a row does not, and for a space whose nodes choose their inputs: its rows are no decisions.
         """
+        if getattr(self.space, "fan_in", None) is not None:
+            raise ValueError(f"space: got {self.space!r}, expected one with a row of weights for each decision")
         spaces.check_tables(self.space, weights)
         log_p = torch.zeros(len(self.all_tokens), dtype=torch.float64)
         for name, corners in self._corners.items():

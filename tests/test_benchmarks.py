@@ -21,11 +21,11 @@ def small(name, **changes):
 
 @every_benchmark
 def test_a_training_is_that_of_the_course(name):
-    """The last stop is what `TrainChild` measures, where that can build the network."""
-    benchmark = small(name, plain=False)
+    """The last stop is what `TrainChild` measures."""
+    benchmark = small(name)
     tokens = benchmark.space.sample(torch.Generator().manual_seed(0))
     seed = runs.spawn(0, benchmark.seeds)[1]
-    size = {"channels": benchmark.channels, "cells": benchmark.cells}
+    size = {"channels": benchmark.channels, "cells": benchmark.cells, "plain": benchmark.plain}
     child = training.TrainChild(benchmark.space, benchmark.task, benchmark.recipe, **size, seed=seed)
     found = benchmark.measure(tokens, 1)
     assert found.valid[-1] / 100 == child(tokens)
@@ -72,7 +72,7 @@ def test_flops_by_hand():
 @pytest.mark.parametrize(("name", "tokens"), [("macro_5", (1, 3, 1)), ("conv", (1, 2, 0, 0, 3, 3, 0, 0, 0, 1, 1))])
 def test_flops_are_those_of_the_convolutions_that_run(name, tokens):
     benchmark, counted = BENCHMARKS[name], Counter()
-    model = benchmark.build(tokens, 0).eval()
+    model = benchmark.trainer(0).build(tokens).eval()
     for module in model.modules():
         if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
             module.register_forward_hook(
@@ -88,6 +88,6 @@ def test_sizes(name):
     assert benchmark.space.strings == {"macro": 72, "conv": 8192, "cells": 125}[name.partition("_")[0]]
     assert benchmark.stops[-1] == 1 and benchmark.seeds >= 3
     tokens = next(iter(spaces.all_strings(benchmark.space)))
-    assert networks.count_parameters(benchmark.build(tokens, 0)) == networks.count_parameters(
-        benchmark.build(tokens, 1)
+    assert networks.count_parameters(benchmark.trainer(0).build(tokens)) == networks.count_parameters(
+        benchmark.trainer(1).build(tokens)
     )

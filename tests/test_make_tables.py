@@ -43,7 +43,7 @@ def test_a_table_holds_what_the_trainings_measured(tmp_path, tiny):
             assert table.valid[k, row] == pytest.approx(100 * measured.valid[1] / 60)
             assert table.test[k, row] == pytest.approx(100 * measured.test[1] / 50)
             assert tables._own("tiny", TINY, 0.5).valid[k, row] == pytest.approx(100 * measured.valid[0] / 60)
-        assert table.params(tokens) == networks.count_parameters(tiny.build(tokens, 0))
+        assert table.params(tokens) == networks.count_parameters(tiny.trainer(0).build(tokens))
         assert table.flops[row] == tiny.flops(tokens) and table.seconds(tokens) > 0
     sums = (tmp_path / "assets" / "SHA256SUMS").read_text()
     assert re.fullmatch(r"00  other\.npz\n[0-9a-f]{64}  tiny\.npz\n", sums)

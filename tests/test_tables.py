@@ -133,6 +133,11 @@ def test_a_table_of_ones_own():
     for name in columns:
         with pytest.raises(ValueError, match=f"{name}: got NoneType"):
             Table("mine", space, **columns | {name: None})
+    for name in (*columns, "test", "flops"):
+        column = columns.get(name, columns["valid" if name == "test" else "train_seconds"]).astype(float)
+        column[..., -1] = np.nan
+        with pytest.raises(ValueError, match=f"{name}: got nan, expected finite numbers"):
+            Table("mine", space, **columns | {name: column})
     with pytest.raises(ValueError, match=r"test: got float64 \(1, 3\), expected numbers \(2, 3\)"):
         Table("mine", space, **columns, test=np.ones((1, 3)))
     for wrong in (None, "cells", spaces.darts_conv(1)):
@@ -206,8 +211,11 @@ def test_what_is_no_distribution_is_refused():
             table.expected(wrong)
     with pytest.raises(ValueError, match="weights: got rows that do not add up to 1"):
         table.relaxed({"cell": torch.zeros(3, 3)})  # alpha
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="weights: cell is"):
         table.relaxed({"cell": torch.ones(2, 3)})
+    micro = random_table(spaces.enas_micro(1))
+    with pytest.raises(ValueError, match=r"space: got .*expected one with a row of weights for each decision"):
+        micro.relaxed({t: torch.ones(shape).softmax(-1) for t, shape in micro.space.tables.items()})
 
 
 # Noise

@@ -129,7 +129,7 @@ def packed(benchmark: Benchmark, done: list[dict[str, Any]], made_on: str) -> by
             array[:, *place] = line[split]
     assert not np.isnan(seconds).any()
     made = {"machine": made_on, "stops": benchmark.stops, "valid": benchmark.head[1], "test": benchmark.head[2]}
-    parameters = [networks.count_parameters(benchmark.build(tokens, 0)) for tokens in rows]
+    parameters = [networks.count_parameters(benchmark.trainer(0).build(tokens)) for tokens in rows]
     flops = [benchmark.flops(tokens) for tokens in tqdm(rows, desc="sizes")]
     buffer = io.BytesIO()
     np.savez_compressed(
@@ -188,6 +188,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--confirm", type=int, default=0, metavar="N", help="rows to train again")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "tables")
     args = parser.parse_args(argv)
+    if args.jobs < 1 or args.confirm < 0:
+        parser.error(f"got --jobs {args.jobs} --confirm {args.confirm}, expected at least 1 and 0")
     start()
     for name in args.only:
         if args.confirm:

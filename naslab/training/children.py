@@ -42,13 +42,15 @@ class TrainChild:
     cells: int | None = None
     auxiliary: bool = False
     seed: int = 0
+    plain: bool = False
 
     def __post_init__(self) -> None:
         checks.is_a(ImageTask, task=self.task)
         checks.is_a(Recipe, recipe=self.recipe)
         checks.whole(0, seed=self.seed)
         in_channels, height, width = self.task.shape
-        kind = check_build(self.space, self.channels, self.cells, in_channels, len(self.task.classes), self.auxiliary)
+        size = (self.channels, self.cells, in_channels, len(self.task.classes), self.auxiliary, self.plain)
+        kind = check_build(self.space, *size)
         image_batches(self.task.train, self.recipe.batch_size)
         if self.recipe.drop_path and not takes_drop_path(kind.forward):
             raise ValueError(f"drop_path: got {self.recipe.drop_path}, expected 0: a {kind.__name__} has no drop-path")
@@ -77,6 +79,7 @@ class TrainChild:
                 in_channels=self.task.shape[0],
                 classes=len(self.task.classes),
                 auxiliary=self.auxiliary,
+                plain=self.plain,
             )
         return model.to(self.task.train.x.device)
 
