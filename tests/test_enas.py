@@ -133,14 +133,6 @@ def same(a, b):
     return a == b
 
 
-def learned(step):
-    """The state but for the learning rate of w, which every step of w sets anew."""
-    state = copy.deepcopy(state_of(step))
-    for group in state["w"]["param_groups"]:
-        del group["lr"]
-    return state
-
-
 def told(steps):
     return [(s.index, s.children, s.rewards, s.info, s.failures) for s in steps]
 
@@ -399,18 +391,18 @@ def test_interrupted_after_every_step_equals_uninterrupted(name, way, tmp_path):
             checkpoint(tmp_path / "s.pt")(step)
             after = resume(tmp_path / "s.pt")
     assert told(found) == told(whole(name))
-    assert same(learned(after), learned(whole(name)[-1]))
+    assert same(state_of(after), state_of(whole(name)[-1]))
 
 
 def test_resumed_after_any_step_the_rest_is_as_if_uninterrupted(name):
     steps = whole(name)
     assert len(steps) == STEPS
-    end = learned(steps[-1])
+    end = copy.deepcopy(state_of(steps[-1]))
     for stop in range(1, STEPS):
         learners = make(name, seed=99)
         rest = list(search(name, learners, steps[stop - 1], seed=99))
         assert told(rest) == told(steps[stop:])
-        assert same(learned(rest[-1]), end)
+        assert same(state_of(rest[-1]), end)
         assert same(dict(learners[0].state_dict()), end["model"])
         assert same(dict(learners[1].state_dict()), end["controller"])
 

@@ -94,12 +94,14 @@ def search(
     for index in range(first, config.epochs * (weight_steps + config.policy_steps)):
         live.expire()
         epoch, place = divmod(index, weight_steps + config.policy_steps)
+        # set in steps of theta, too: a search that is resumed there then has the same state as one that never stopped
+        lr = float(config.lr(epoch + min(place, weight_steps - 1) / weight_steps))
+        checks.number(0, lr=lr)
+        w.param_groups[0]["lr"] = lr
         if place < weight_steps:
             step = epoch * weight_steps + place
             if step % objective.batches == 0:
                 hidden = [None] * config.children  # a new epoch: the text restarts
-            w.param_groups[0]["lr"] = lr = float(config.lr(epoch + place / weight_steps))
-            checks.number(0, lr=lr)
             with torch.no_grad():
                 children = strings(controller.draw(config.children, generator)[0])
             with runs.seeded(generator.initial_seed(), index):
