@@ -3,6 +3,9 @@
 import dataclasses
 import json
 import re
+import subprocess
+import sys
+import time
 
 import make_tables
 import numpy as np
@@ -70,6 +73,29 @@ def test_an_interrupted_run_continues(tmp_path, tiny, monkeypatch):
     assert jobs == [(0, 0), (0, 1), None, (1, 0), (1, 1)]
     assert all(json.loads(line) for line in path.read_text().splitlines())
     assert run(tmp_path) == 0 and len(jobs) == 5  # nothing is left
+
+
+def test_a_killed_run_keeps_its_trainings(tmp_path):
+    path = tmp_path / "conv.jsonl"
+    command = [sys.executable, make_tables.__file__, "--only", "conv", "--jobs", "1", "--out", str(tmp_path)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        for _ in range(1200):  # each training takes less than a second
+            if path.exists() and path.read_bytes().count(b"\n") > 3:
+                break
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.kill()
+    kept = make_tables.lines(path)
+    assert [line["row"] for line in kept] == [*range(len(kept))] and 3 <= len(kept) < 1000
+    first = BENCHMARKS["conv"].measure(make_tables.strings("conv")[0], 0)
+    assert (kept[0]["valid"], kept[0]["test"]) == ([*first.valid], [*first.test])
+
+
+@pytest.mark.parametrize("wrong", [["--jobs", "0"], ["--confirm", "-1"], ["--only", "nets"]])
+def test_arguments_out_of_range_are_refused(wrong, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        make_tables.main(wrong)
+    assert "expected at least 1 and 0" in (said := capsys.readouterr().err) or "invalid choice: 'nets'" in said
 
 
 @pytest.mark.parametrize("what", ["code", "machine"])

@@ -255,6 +255,7 @@ def test_one_value_per_channel_is_refused_and_two_are_not(name, training):
         (lambda: ConvNet(spaces.TreeSpace(), 4, 3), "space: got TreeSpace"),
         (lambda: BenchNet(spaces.darts_conv(), 4, 3), "space: got CellSpace.*are a BenchChild"),
         (lambda: BenchNet(spaces.nas_bench_201(), 4, 0), "cells: got 0"),
+        (lambda: BenchNet(spaces.nas_bench_201(), 4, 1, plain=1), "plain: got 1, expected True or False"),
         (lambda: RecurrentNet(spaces.enas_rnn(), 0, 4), "vocabulary: got 0"),
         (lambda: RecurrentNet(spaces.enas_rnn(), 7, 0), "units: got 0"),
         (lambda: RecurrentNet(spaces.enas_rnn(), 7, 4, layers=0), "layers: got 0"),
