@@ -86,7 +86,7 @@ def test_a_killed_run_keeps_its_trainings(tmp_path):
             time.sleep(0.1)
         process.kill()
     kept = make_tables.lines(path)
-    assert [line["row"] for line in kept] == [*range(len(kept))] and 3 <= len(kept) < 1000
+    assert [line["row"] for line in kept] == [*range(len(kept))] and 3 <= len(kept) < 80  # a buffer holds 100
     first = BENCHMARKS["conv"].measure(make_tables.strings("conv")[0], 0)
     assert (kept[0]["valid"], kept[0]["test"]) == ([*first.valid], [*first.test])
 
