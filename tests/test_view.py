@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib
@@ -119,6 +120,26 @@ def test_ids_differ_between_pictures_that_share_a_page(pictures):
     for name in SPACES:
         ids = re.findall(r'\bid="([^"]*)"', pictures[name].svg)
         assert [i.split("-")[0] for i in ids] == ["title", "desc"], name
+
+
+def spans(parent):
+    """(height, left, right, words) of the texts that share a place, a letter 0.55 as wide as it is high."""
+    for t in parent.findall(f"{SVG}text"):
+        if (words := (t.text or "").strip()) and not t.get("transform"):
+            size = float(t.get("font-size", "14"))
+            width, x = 0.55 * size * len(words), float(t.get("x"))
+            left = x - {"start": 0, "middle": width / 2, "end": width}[t.get("text-anchor", "start")]
+            yield float(t.get("y")), left, left + width, words
+
+
+def test_words_in_a_line_do_not_run_into_each_other(pictures):
+    seen = 0
+    for name, p in pictures.items():
+        for parent in ET.fromstring(p.svg).iter():
+            for (y, _, end, first), (z, start, _, second) in pairwise(sorted(spans(parent))):
+                seen += y == z
+                assert y != z or end <= start, (name, first, second)
+    assert seen > 100
 
 
 def test_nothing_in_a_picture_tells_when_where_or_by_what_it_was_made(pictures):

@@ -97,7 +97,7 @@ def costs(counts: Counts, child: Tokens | None) -> list[tuple[str, str, str]]:
         ("sets of op weights trained", f"{copies:,}", f"{shared:,} of {len(counts.sets):,}"),
         ("mean steps of a set", f"{updates / max(1, copies):,.1f}", f"{updates / max(1, shared):,.1f}"),
         ("mean steps of this child's sets", alone, here),
-        ("steps to give each child as many as (b) does", f"{counts.equivalent:,.0f}", f"{spent:,}"),
+        ("steps to give each child as many as (b)", f"{counts.equivalent:,.0f}", f"{spent:,}"),
     ]
 
 

@@ -119,7 +119,7 @@ def test_path_picture_shows_the_numbers_and_says_them():
         pictured.alt
     )
     needed = (3 + 2 + 4) / 3 + (3 + 1 + 4) / 3 + (1 + 4) / 2  # 8.17
-    assert f"steps to give each child as many as (b) does: (a) {needed:.0f}, (b) 4." in pictured.alt
+    assert f"steps to give each child as many as (b): (a) {needed:.0f}, (b) 4." in pictured.alt
     boxed = [word for word in texts(pictured) if " / " in word and ":" not in word]
     assert boxed.count("2 / 1") == 3 + 1 and sorted(boxed) == sorted(
         ["2 / 1"] * 4 + ["3 / 2", "4 / 3", "0 / 0"] + ["1 / 1"] * 2
