@@ -94,8 +94,19 @@ def _recipe(epochs: float, batch_size: int) -> Recipe:
 BENCHMARKS = {
     benchmark.name: benchmark
     for benchmark in (
-        Benchmark("macro_5", MacroSpace(2), "fashion_14", (1000, 2000, 2000), _recipe(5, 50), seeds=10, channels=8),
-        Benchmark("macro_20", MacroSpace(2), "fashion_14", (1000, 2000, 2000), _recipe(20, 50), seeds=10, channels=8),
+        Benchmark(
+            "macro_5", MacroSpace(2), "fashion_14", (1000, 2000, 2000), _recipe(5, 50), seeds=10, channels=8, plain=True
+        ),
+        Benchmark(
+            "macro_20",
+            MacroSpace(2),
+            "fashion_14",
+            (1000, 2000, 2000),
+            _recipe(20, 50),
+            seeds=10,
+            channels=8,
+            plain=True,
+        ),
         Benchmark("conv", ConvSpace(2, filters=(2, 4, 8, 16)), "digits", (600, 300, 300), _recipe(2, 20), seeds=3),
         Benchmark(
             "cells",

@@ -37,8 +37,8 @@ def build(
     - `MacroSpace`: `MacroChild`. The space determines its depth, so `cells` must be None.
     - `ConvSpace`: `ConvChild`. The string determines its filters, too, so `channels` and `cells` must be None.
 
-    `auxiliary` adds the auxiliary head of a `CellChild`; `plain` chooses the skeleton of a `BenchChild`. Raises
-    `ValueError` for any other space, for tokens outside the space and for numbers out of range. Under
+    `auxiliary` adds the auxiliary head of a `CellChild`; `plain` chooses the skeleton of a `BenchChild` or `MacroChild`.
+    Raises `ValueError` for any other space, for tokens outside the space and for numbers out of range. Under
     `torch.device("meta")` a child takes no memory, and its parameters can still be counted.
     """
     check_build(space, channels, cells, in_channels, classes, auxiliary, plain)
@@ -46,7 +46,7 @@ def build(
         return ConvChild(space, tokens, in_channels, classes)
     assert isinstance(channels, int)
     if isinstance(space, MacroSpace):
-        return MacroChild(space, tokens, channels, in_channels, classes)
+        return MacroChild(space, tokens, channels, in_channels, classes, plain)
     assert isinstance(space, CellSpace)
     if space.inputs == 2:
         return CellChild(space, tokens, channels, cells or 20, in_channels, classes, auxiliary)
@@ -67,8 +67,8 @@ def check_build(
     checks.flag(auxiliary=auxiliary, plain=plain)
     if auxiliary and not (isinstance(space, CellSpace) and space.cells == ("normal", "reduce")):
         raise ValueError("auxiliary: got True, only a child of normal and reduction cells has an auxiliary head")
-    if plain and not (isinstance(space, CellSpace) and space.cells == ("cell",)):
-        raise ValueError("plain: got True, only a child in NAS-Bench-201's skeleton can be plain")
+    if plain and not (isinstance(space, MacroSpace) or (isinstance(space, CellSpace) and space.cells == ("cell",))):
+        raise ValueError("plain: got True, only a child of a MacroSpace or in NAS-Bench-201's skeleton can be plain")
     if isinstance(space, MacroSpace | ConvSpace) and cells is not None:
         raise ValueError(f"cells: got {cells}, expected None: the space has {space.layers} layers")
     if isinstance(space, ConvSpace):

@@ -24,9 +24,20 @@ class MacroChild(nn.Module):
     concatenates and projects at every layer after the first, with or without skips, and doubles the channels at each
     reduction. It counts the stem as the first earlier output, so bit j chooses layer j - 1. It has a 1x1 convolution
     before every op, plain convolutions instead of separable ones, and no pools.
+
+    `plain` is ours: the stem is a 1x1 convolution. Then only the ops have filters that see more than one pixel, and
+    accuracy depends more on them.
     """
 
-    def __init__(self, space: MacroSpace, tokens: Iterable[int], channels: int, in_channels: int, classes: int) -> None:
+    def __init__(
+        self,
+        space: MacroSpace,
+        tokens: Iterable[int],
+        channels: int,
+        in_channels: int,
+        classes: int,
+        plain: bool = False,
+    ) -> None:
         super().__init__()
         bits = iter(space.check(tokens))
         ops: list[str] = []
@@ -35,7 +46,7 @@ class MacroChild(nn.Module):
             ops.append(space.ops[next(bits)])
             self.skips.append([j for j in range(i) if next(bits)])
 
-        self.stem = Stem(in_channels, channels)
+        self.stem = Stem(in_channels, channels, kernel=1 if plain else 3)
         self.ops, self.projections, self.reductions = nn.ModuleList(), nn.ModuleList(), nn.ModuleDict()
         self.halved: list[list[int]] = []  # per layer, the outputs to halve before it; -1: the stem
         for i, (op, skips) in enumerate(zip(ops, self.skips, strict=True)):

@@ -51,11 +51,14 @@ class MacroNet(nn.Module):
     is the output of its op and p, the weight of "no skip at all", is the product of the weights of its zero bits.
     """
 
-    def __init__(self, space: MacroSpace, channels: int, in_channels: int = 3, classes: int = 10) -> None:
+    def __init__(
+        self, space: MacroSpace, channels: int, in_channels: int = 3, classes: int = 10, plain: bool = False
+    ) -> None:
         super().__init__()
         self.space = space
-        self.size = check_size(space, MacroChild, channels, in_channels, classes)
-        self.stem = Stem(in_channels, channels)
+        checks.flag(plain=plain)
+        self.size = check_size(space, MacroChild, channels, in_channels, classes) | {"plain": plain}
+        self.stem = Stem(in_channels, channels, kernel=1 if plain else 3)
         self.layers = nn.ModuleList(MixedOp(space.ops, channels, 1, affine=True) for _ in range(space.layers))
         projections = (Projection(1 + i, channels, channels) for i in range(1, space.layers))
         self.projections = nn.ModuleList([nn.Identity(), *projections])  # the first layer has no skips

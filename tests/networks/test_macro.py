@@ -31,6 +31,16 @@ def test_macro_child_by_hand():
         assert count(space, tokens, channels=c) == total
 
 
+def test_a_plain_stem_passes_a_pixel_on_to_one_pixel():
+    space, x = spaces.MacroSpace(2), torch.zeros(2, 1, 8, 8)
+    x[1, 0, 4, 4] = 1.0
+    for plain, pixels in ((True, 1), (False, 9)):
+        stem = build(space, (0, 0, 0), channels=4, in_channels=1, plain=plain).eval().stem
+        without, with_pixel = stem(x)
+        assert int((without != with_pixel).any(0).sum()) == pixels
+    assert count(space, (0, 0, 0), channels=4) - count(space, (0, 0, 0), channels=4, plain=True) == 8 * 3 * 4
+
+
 def test_macro_layers_read_what_their_bits_say():
     space, tokens = genotypes.read_enas_macro(
         "0\n0 1\n1 0 1\n0 1 1 0\n0 1 1 1 1\n1 1 0 0 0 1\n0 0 1 0 0 0 1\n0 0 0 0 0 0 0 0"

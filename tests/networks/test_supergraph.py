@@ -243,6 +243,7 @@ def test_one_value_per_channel_is_refused_and_two_are_not(name, training):
         (lambda: MacroNet(MacroSpace(3), 2.5), r"channels: got 2\.5"),
         (lambda: MacroNet(MacroSpace(3), 4, in_channels=0), "in_channels: got 0"),
         (lambda: MacroNet(MacroSpace(3), 4, classes=0), "classes: got 0"),
+        (lambda: MacroNet(MacroSpace(3), 4, plain=1), "plain: got 1, expected True or False"),
         (lambda: MacroNet(MacroSpace(3, ("conv_9x9",)), 4), r"space: got ops \['conv_9x9'\]"),
         (lambda: MacroNet(spaces.darts_conv(), 4), "space: got CellSpace"),
         (lambda: ConvNet(spaces.darts_conv(), 1, 3), "channels: got 1"),

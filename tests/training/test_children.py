@@ -176,5 +176,5 @@ def test_matrices_and_a_macro_space_are_checked_when_they_come_in():
         TrainChild(**macro, cells=3)
     with pytest.raises(ValueError, match="auxiliary: got True, only a child of normal and reduction cells"):
         TrainChild(**macro, auxiliary=True)
-    with pytest.raises(ValueError, match="plain: got True, only a child in NAS-Bench-201's skeleton"):
-        TrainChild(**macro, plain=True)
+    with pytest.raises(ValueError, match="plain: got True, only a child of a MacroSpace or in NAS-Bench-201's"):
+        TrainChild(**macro | {"space": spaces.enas_micro()}, plain=True)
