@@ -37,9 +37,9 @@ def build(
     - `MacroSpace`: `MacroChild`. The space determines its depth, so `cells` must be None.
     - `ConvSpace`: `ConvChild`. The string determines its filters, too, so `channels` and `cells` must be None.
 
-    `auxiliary` adds the auxiliary head of a `CellChild`; `plain` chooses the skeleton of a `BenchChild` or `MacroChild`.
-    Raises `ValueError` for any other space, for tokens outside the space and for numbers out of range. Under
-    `torch.device("meta")` a child takes no memory, and its parameters can still be counted.
+    `auxiliary` adds the auxiliary head of a `CellChild`; `plain` chooses the plain skeleton of a `BenchChild` or
+    `MacroChild`. Raises `ValueError` for any other space, for tokens outside the space and for numbers out of range.
+    Under `torch.device("meta")` a child takes no memory, and its parameters can still be counted.
     """
     check_build(space, channels, cells, in_channels, classes, auxiliary, plain)
     if isinstance(space, ConvSpace):
