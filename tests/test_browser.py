@@ -428,4 +428,5 @@ WORK = {
     "07": [work_the_blender],
     "08": [work_the_toy_landscape],
     "09": [work_the_search_scrubber],
+    "10": [work_the_search_race],
 }

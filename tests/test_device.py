@@ -276,6 +276,23 @@ def darts_step(n, device):
     return found
 
 
+def truth_step(n, device):
+    """Of lesson 10: a step of alpha and one of w, on the plain supergraph."""
+    space = spaces.nas_bench_201(nodes=2)
+    net = networks.BenchNet(space, 8, 1, 1, affine=False, pool_norm=True, plain=True).to(device)
+    x = torch.randn(n["batch_size"], *SHAPES["fashion_14"], device=device)
+    y = torch.randint(0, 10, (n["batch_size"],), device=device)
+    alpha, w = darts.start(space, device=device), [*net.parameters()]
+
+    def loss(alpha):
+        return nn.functional.cross_entropy(net(x, darts.relax(alpha)), y)
+
+    slopes = torch.autograd.grad(loss(alpha), [*alpha.values()])
+    loss(alpha).backward()
+    torch.optim.SGD(w, n["darts_lr"]).step()
+    return [*slopes, *w, *(p.grad for p in w)]
+
+
 CONV_6 = spaces.ConvSpace(6).sample(torch.Generator().manual_seed(0))
 MACRO_12 = spaces.MacroSpace(12).sample(torch.Generator().manual_seed(0))
 
@@ -297,6 +314,7 @@ LESSONS = {
     "07": relaxed_step,
     "08": bilevel_step,
     "09": darts_step,
+    "10": truth_step,
 }
 
 
