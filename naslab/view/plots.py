@@ -7,8 +7,10 @@ matplotlib brings along for measuring, or Verdana, which is as wide.
 """
 
 import io
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import matplotlib.style
@@ -148,7 +150,7 @@ def bars(
     alt: str,
     form: str = "{:.3g}",
 ) -> Picture:
-    """One bar per name with its value written on top; `errors` are half widths (n,), or (2, n) below and above."""
+    """One bar per name, with its value on top; `errors` are half widths (n,), or (2, n) below and above."""
     values = _array(values)
     errors = None if errors is None else _array(errors)
     if values.shape != (len(names),):
@@ -162,7 +164,8 @@ def bars(
             )
         if errors is not None:
             axes.errorbar(range(len(names)), values, errors, fmt="none", ecolor=INK, elinewidth=1.5, capsize=5)
-        axes.set_xticks(range(len(names)), [safe(name) for name in names])
+        fit = partial(textwrap.fill, width=max(1, 84 // max(1, len(names))), break_long_words=False)  # below a bar
+        axes.set_xticks(range(len(names)), [fit(safe(name)) for name in names])
         axes.grid(visible=False, axis="x")
         axes.margins(y=0.12)
         return _finish(figure, axes, title, alt)
