@@ -40,7 +40,9 @@ SAID = re.compile(r"above 0|below 0|# is (?:in|out)side|above #|below #|cannot b
 CITATION = re.compile(r"\b(?:19|20)\d\d\b|\b(?:papers?|articles?|authors?|publish\w+|report\w*)\b", re.I)
 PLACE = re.compile(r"\b(?:sections?|tables?|figures?|equations?|lessons?) [\d.]+(?:(?:,| and| to) [\d.]+)*", re.I)
 LEVEL = re.compile(r"\b9[059] ?%(?= (?:confidence )?interval)|\b[01]\d\.\d\b")  # of an interval; an exercise's name
-NO_PROSE = re.compile(r"```.*?```|\$\$.*?\$\$|^    .*?$|^#.*?$|^\*\*(?:Your turn|Predict first).*?(?:\n\n|\Z)", re.S | re.M)
+NO_PROSE = re.compile(
+    r"```.*?```|\$\$.*?\$\$|^    .*?$|^#.*?$|^\*\*(?:Your turn|Predict first).*?(?:\n\n|\Z)", re.S | re.M
+)
 OPS = re.compile(rf"\b(?:{'|'.join(name for name in CONV_OPS if '_' in name)})\b")
 
 

@@ -50,7 +50,7 @@ def check_half_sure(answer: Callable[[Sequence[float], int, float], float]) -> s
             )
     k = [same(one, other) for one, other in zip(got, expected, strict=True)].index(False)
     _, edges, p = cases[k]
-    return f"With {edges} edges and p = {p} you get {got[k]:.4f}, expected {expected[k]:.4f}."
+    return f"edges = {edges}, p = {p}: you get {got[k]:.4f} for some accuracies, expected {expected[k]:.4f}."
 
 
 def half_sure(accuracies: Sequence[float], edges: int, p: float) -> float:
@@ -161,7 +161,8 @@ EXERCISES = (
             "the mean of the other trainings of that cell. Return the mean over the trainings."
         ),
         hints=(
-            "`row.argmax()` picks the cell of a row. `np.delete(valid, k, 0)` is the table without row k.",
+            "Begin with `valid = np.array(valid)`. Then `row.argmax()` picks the cell of a row, and "
+            "`np.delete(valid, k, 0)` is the table without row k.",
             "The mean over k of `valid[k, best] - np.delete(valid, k, 0)[:, best].mean()`.",
         ),
         check=check_optimism,
