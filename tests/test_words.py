@@ -23,6 +23,7 @@ GIVEN = {  # the charts that are compared to the byte, by lesson and title, and 
     ("00", "One architecture: a corner"): "ones and zeros",
     ("00", "Every architecture of the space"): "counts of a table that is given",
     ("05", "A path in the supergraph"): "counts of steps",
+    ("10", "125 cells, all of them trained"): "counts of a table that is given; marks: their mean and their maximum",
 }
 
 

@@ -13,7 +13,7 @@ MATRICES = ("source", "op", "node")
 NETS = {  # name -> space, network, how it searches
     "macro": (MacroSpace(6), lambda s: MacroNet(s, 4, **SMALL), {}),
     "micro": (spaces.enas_micro(), lambda s: ConvNet(s, 2, 3, **SMALL), {}),
-    "macro plain": (MacroSpace(3), lambda s: MacroNet(s, 4, **SMALL, plain=True), {}),
+    "macro plain": (MacroSpace(6), lambda s: MacroNet(s, 4, **SMALL, plain=True), {}),
     "bench": (spaces.nas_bench_201(), lambda s: BenchNet(s, 2, 1, **SMALL), {}),
     "bench as darts": (spaces.nas_bench_201(), lambda s: BenchNet(s, 2, 1, **SMALL, **DARTS), DARTS),
     "bench plain": (spaces.nas_bench_201(), lambda s: BenchNet(s, 2, 1, **SMALL, plain=True), {}),

@@ -29,7 +29,7 @@ def expected_calls(name, space, tokens):
     """How often every op, projection, reduction and matrix of the network runs, by hand from the string."""
     names = chosen(space, tokens)
     calls = Counter()
-    if name == "macro":
+    if name.startswith("macro"):
         read = {i: [j for j in range(i) if names[f"{i}.skip.{j}"]] for i in range(space.layers)}
         for i, js in read.items():
             calls[f"layers.{i}.ops.{names[f'{i}.op']}"] += 1

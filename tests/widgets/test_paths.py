@@ -136,7 +136,7 @@ def test_path_picture_of_the_last_child_of_none_and_of_another():
     nothing = view.path_picture(SMALL, [])
     assert nothing.alt.startswith("No path is chosen.") and not edges(nothing) and "no child yet" in nothing.alt
     pools = view.path_picture(SMALL, [(2, 2, 0, 2, 0, 0)])
-    assert "this child's sets: (a) no weights, (b) no weights" in pools.alt and "as (b) does: (a) 0, (b) 1" in pools.alt
+    assert "this child's sets: (a) no weights, (b) no weights" in pools.alt and "as (b): (a) 0, (b) 1" in pools.alt
     alone = view.path_explorer(spaces.MacroSpace(1, ("conv_3x3",)))
     alone.train.click()
     assert alone.choices == {} and alone.tokens == (0,) and "conv_3x3 1 / 1" in alone.drawing
