@@ -90,29 +90,38 @@ def optimism(valid: Sequence[Sequence[float]]) -> float:
     return float(np.mean(found))
 
 
+def enough(sd: float, effect: float) -> int:
+    return next(n for n in count(2) if t.ppf(0.975, n - 1) * sd / n**0.5 < effect)
+
+
+def _enough(quantile: Callable[[int], float]) -> Callable[[float, float], int]:
+    """Returns an answer to 10.4 that uses another quantile."""
+    return lambda sd, effect: next(n for n in count(2) if quantile(n) * sd / n**0.5 < effect)
+
+
+KNOWN, ONE_SIDED, N_DEGREES = map(
+    _enough, (lambda n: 1.96, lambda n: float(t.ppf(0.95, n - 1)), lambda n: float(t.ppf(0.975, n)))
+)
+
+
 def check_enough(answer: Callable[[float, float], int]) -> str | None:
     cases = ((2.0, 1.0), (2.0, 4.0), (5.0, 1.0), (0.5, 10.0))
     got, expected = [answer(*case) for case in cases], [enough(*case) for case in cases]
     if got == expected:
         return None
-    if got == [enough(*case, lambda n: 1.96) for case in cases]:
+    if got == [KNOWN(*case) for case in cases]:
         return (
             "1.96 is for a standard deviation that is known. Here it is estimated: use t with n - 1 degrees of freedom."
         )
-    if got == [enough(*case, lambda n: float(t.ppf(0.95, n - 1))) for case in cases]:
+    if got == [ONE_SIDED(*case) for case in cases]:
         return "An interval of 95 % leaves 2.5 % on each side: the quantile is 0.975."
-    if got == [enough(*case, lambda n: float(t.ppf(0.975, n))) for case in cases]:
+    if got == [N_DEGREES(*case) for case in cases]:
         return "With n differences t has n - 1 degrees of freedom, not n."
     k = [one == other for one, other in zip(got, expected, strict=True)].index(False)
     say = f"sd = {cases[k][0]:g}, effect = {cases[k][1]:g}: you get {got[k]}"
     if got[k] == expected[k] - 1:
         return f"{say}. There the interval is still too wide. Return the first n at which it is narrow enough."
     return f"{say}, expected {expected[k]}. Try n = 2, 3, 4, ... until the condition holds."
-
-
-def enough(sd: float, effect: float, quantile: Callable[[int], float] | None = None) -> int:
-    quantile = quantile or (lambda n: float(t.ppf(0.975, n - 1)))
-    return next(n for n in count(2) if quantile(n) * sd / n**0.5 < effect)
 
 
 EXERCISES = (
@@ -182,8 +191,9 @@ EXERCISES = (
     Exercise(
         id="10.4",
         statement=(
-            "Write `enough(sd, effect)`: the smallest n of at least 2 with t(0.975, n - 1) sd / sqrt(n) < effect. So "
-            "many pairs of searches show a difference of `effect`, if the differences have standard deviation `sd`."
+            "Write `enough(sd, effect)`: the smallest n of at least 2 with t(0.975, n - 1) sd / sqrt(n) < effect. With "
+            "so many pairs of searches half of the 95 % interval is smaller than `effect`. `sd` is the standard "
+            "deviation of the differences."
         ),
         hints=(
             "`scipy.stats.t.ppf(0.975, n - 1)` is the quantile. It depends on n, so try n = 2, 3, ...",
@@ -192,9 +202,9 @@ EXERCISES = (
         check=check_enough,
         solution=enough,
         wrong=(
-            (lambda sd, effect: enough(sd, effect, lambda n: 1.96), "estimated"),
-            (lambda sd, effect: enough(sd, effect, lambda n: float(t.ppf(0.95, n - 1))), "2.5 % on each side"),
-            (lambda sd, effect: enough(sd, effect, lambda n: float(t.ppf(0.975, n))), "not n"),
+            (KNOWN, "estimated"),
+            (ONE_SIDED, "2.5 % on each side"),
+            (N_DEGREES, "not n"),
             (lambda sd, effect: enough(sd, effect) - 1, "still too wide"),
             (lambda sd, effect: 100, "until the condition holds"),
         ),
