@@ -19,6 +19,14 @@ PROFILES = ("quick", "full", "gpu")
 FORMAT = "naslab-2"
 
 
+class Run(SimpleNamespace):
+    """The settings of a run as attributes. As text it is one line, without the device."""
+
+    def __str__(self) -> str:
+        rest = {name: value for name, value in vars(self).items() if name not in ("profile", "seed", "device")}
+        return f"profile {self.profile}, seed {self.seed}: " + ", ".join(f"{name} {v}" for name, v in rest.items())
+
+
 def start(
     names: Mapping[str, Any],
     *,
@@ -26,12 +34,12 @@ def start(
     full: dict[str, Any],
     gpu: dict[str, Any],
     least: Mapping[str, float] = MappingProxyType({}),
-) -> SimpleNamespace:
+) -> Run:
     """Returns the settings of a notebook, from its parameters cell and its profiles. Pass `globals()` as `names`.
 
     Every notebook has the parameters `profile`, `seed` and `device`. Further parameters override numbers of the
     profile; 0 in the parameters cell means "use the profile's number". `least` has lower bounds of these numbers:
-    `least={"seeds": 30, "epochs": 4}`. The result is a namespace with all of them; `device` is a `torch.device`.
+    `least={"seeds": 30, "epochs": 4}`. The result has all of them; `device` is a `torch.device`.
 
     Raises `ValueError` if a value is not allowed, or if a number of the profile or the parameters cell is below its
     bound. Also raises it for a parameter that the notebook does not have: papermill defines every name that it gets and
@@ -78,7 +86,7 @@ def start(
             raise ValueError(f"{name}: got {numbers[name]}, expected at least {least[name]}")
     if profile == "quick":
         torch.set_num_threads(1)  # two threads on two busy cores can be many times slower than one
-    return SimpleNamespace(profile=profile, seed=int(seed), device=where, **numbers)
+    return Run(profile=profile, seed=int(seed), device=where, **numbers)
 
 
 def _assigned(source: str) -> set[str]:

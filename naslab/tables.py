@@ -3,7 +3,7 @@
 `nas_bench_201`: 15,625 cells, each trained for 200 epochs on three data sets (Dong & Yang 2020). The figures are those
 of NATS-Bench (Dong et al. 2021), means over two or three seeds; `assets/README.md` says how they were obtained.
 
-`cells` is our own: `benchmarks` says how each architecture was trained.
+`cells`, `macro` and `conv` are our own: `benchmarks` says how each architecture was trained.
 """
 
 import io
@@ -243,6 +243,24 @@ def cells(share: float = 1.0) -> Table:
     if isinstance(share, bool) or share not in (0.25, 0.5, 1.0):
         raise ValueError(f"share: got {checks.shown(share)}, expected 0.25, 0.5 or 1")
     return _own("cells", spaces.nas_bench_201(nodes=2), float(share))
+
+
+def macro(epochs: int = 20) -> Table:
+    """Returns the table of ENAS' macro space with 2 layers, 72 architectures, after 5 or 20 epochs.
+
+    Each was trained 10 times on 1,000 images of Fashion-MNIST at 14x14, in the plain skeleton with 8 channels.
+    """
+    if isinstance(epochs, bool) or epochs not in (5, 20):
+        raise ValueError(f"epochs: got {checks.shown(epochs)}, expected 5 or 20")
+    return _own(f"macro_{int(epochs)}", spaces.MacroSpace(2), 1.0)
+
+
+def conv() -> Table:
+    """Returns the table of NAS-RL's convolutional space with 2 layers and 2 to 16 filters, 8,192 architectures.
+
+    Each was trained 3 times for 2 epochs on 600 images of scikit-learn's digits.
+    """
+    return _own("conv", spaces.ConvSpace(2, filters=(2, 4, 8, 16)), 1.0)
 
 
 @lru_cache

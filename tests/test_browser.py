@@ -20,6 +20,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
+from promise import chromium
 
 ROOT = Path(__file__).parent.parent
 LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -57,16 +58,6 @@ ALL_CELLS_ARE_DONE = """() => {
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 pytestmark = pytest.mark.slow
-
-
-def chromium() -> str | None:
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
-    places = (
-        "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
-        "C:/Program Files/Google/Chrome/Application/chrome.exe",
-    )
-    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-    return found or next(filter(os.path.exists, places), None)
 
 
 @pytest.fixture(scope="module")

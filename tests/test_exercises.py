@@ -100,7 +100,7 @@ VALUE_STUBS = (..., stub, documented_stub, two_line_stub, (..., ...), [1, ...]) 
 
 
 def not_attempted(number):
-    return f"{number}: not attempted yet. Hint: call `hint('{number}')`."
+    return f"☐ {number}: not attempted yet. Hint: call `hint('{number}')`."
 
 
 # Every exercise of every lesson
@@ -126,7 +126,7 @@ def prove(exercise: Exercise) -> None:
     assert exercise.statement and len(exercise.hints) >= 2 and len(exercise.wrong) >= 1
     verdict = check(exercise.id, exercise.answer)
     assert verdict.passed, verdict
-    assert repr(verdict).startswith(f"{exercise.id}: correct.")
+    assert repr(verdict) == f"✔ {exercise.id}: correct. Compare it with `solution('{exercise.id}')`."
     for answer in STUBS if callable(exercise.answer) else VALUE_STUBS:
         verdict = check(exercise.id, answer)
         assert not verdict.passed and repr(verdict) == not_attempted(exercise.id), (answer, verdict)
@@ -173,7 +173,8 @@ def test_the_proof_fails_for_a_broken_exercise(fake, monkeypatch, number, change
 
 def test_an_answer_that_raises_gets_a_verdict(fake):
     verdict = check("99.1", lambda x: x / 0)
-    assert verdict == Verdict(False, "99.1: not yet. Your answer raised `ZeroDivisionError: division by zero`.")
+    message = "99.1: not yet. Your answer raised `ZeroDivisionError: division by zero`."
+    assert verdict == Verdict(False, message, exercises._find("99.1"))
     assert check("99.1", None).message == "99.1: not yet. Got `None`; expected a function."
 
     def silent(x):
@@ -211,14 +212,19 @@ def test_an_error_of_the_check_is_not_blamed_on_the_answer(fake, monkeypatch):
 
 
 def test_a_stub_is_not_taken_for_the_error_that_a_check_expects(fake):
-    assert check("99.3", lambda x: ...).message == not_attempted("99.3")
+    assert repr(check("99.3", lambda x: ...)) == not_attempted("99.3")
 
 
-def test_verdict_is_the_same_text_everywhere(fake):
-    for answer in (lambda x: x + x, lambda x: x * x, ...):
-        verdict = check("99.1", answer)
-        assert repr(verdict) == verdict._repr_markdown_() == verdict.message
-    assert check("99.1", lambda x: x + x).message == "99.1: correct. Compare it with `solution('99.1')`."
+@pytest.mark.parametrize(
+    ("answer", "icon", "hints"), [(lambda x: x + x, "✔", 0), (lambda x: x * x, "✘", 2), (..., "☐", 2)]
+)
+def test_a_verdict_has_an_icon_and_folds_hints_and_solution(fake, answer, icon, hints):
+    verdict = check("99.1", answer)
+    first, *folded = re.split(r"\n\n(?=<details>)", verdict._repr_markdown_())
+    assert first == f"{icon} {verdict.message}" and repr(verdict).startswith(first)
+    wanted = [(f"Hint {n}", text) for n, text in enumerate(exercises._find("99.1").hints[:hints], start=1)]
+    wanted.append(("Solution", solution("99.1").data))
+    assert folded == [f"<details><summary>{n}</summary>\n\n{text}\n\n</details>" for n, text in wanted]
 
 
 def test_the_check_gets_a_function_like_the_answer_and_the_answer_gets_copies(fake):

@@ -1,5 +1,6 @@
 """The lessons keep to the template, and the tools that compare and regenerate them tell good from bad."""
 
+import base64
 import re
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import promise
 import pytest
 import regenerate
 from nbformat.v4 import new_code_cell, new_notebook
@@ -14,6 +16,7 @@ from tiny_course import course, tool
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NO_RESULT = {"05", "06", "07", "08", "09"}  # they show theirs only where it is computed
 EXEMPT = {"nbval-ignore-output", "nbval-skip"}
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -122,6 +125,22 @@ def test_most_outputs_are_compared_and_the_others_are_asserted(path: Path) -> No
         else:
             assert unchecked is None, f"nothing is asserted right after:\n{unchecked.source}"
     assert unchecked is None, f"nothing is asserted after:\n{unchecked.source}"
+
+
+@each_notebook
+def test_the_result_stands_below_the_title(path: Path) -> None:
+    notebook = read(path)
+    cells = [cell for cell in code(notebook) if "result" in tags(cell)]
+    if not cells and path.stem[:2] in NO_RESULT:
+        return
+    assert len(cells) == 1, "one cell has the tag `result`"
+    found, title = promise.result(notebook), notebook.cells[0]
+    assert found and title.metadata.naslab.result == promise.digest(found[0]), (
+        f"run `make regenerate ONLY={path.stem[:2]}`"
+    )
+    assert title.source.endswith("](attachment:result.png)") and title.source.count("attachment:") == 1
+    image = base64.b64decode(title.attachments["result.png"]["image/png"])
+    assert image.startswith(b"\x89PNG") and 5_000 < len(image) < 400_000
 
 
 def images_without_alt(notebook: Any) -> list[str]:

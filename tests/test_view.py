@@ -1,6 +1,7 @@
 """Drawings, plots and widgets: what they show, that they say it in words too, and that their bytes stay the same."""
 
 import hashlib
+import html
 import os
 import re
 import subprocess
@@ -497,7 +498,11 @@ def test_source_shows_the_code_and_where_it_lives():
         (spaces.ConvSpace.decisions, "layers", "@cached_property\ndef decisions("),
         (spaces.Decision, "protocol", "@dataclass(frozen=True)\nclass Decision:"),
     ):
-        assert view.source(shown).data.startswith(f"`naslab/spaces/{module}.py`\n\n```python\n{start}")
+        found = view.source(shown)
+        assert found.data.startswith(f"`naslab/spaces/{module}.py`\n\n```python\n{start}")
+        page = found._repr_html_()  # colours and escapes change no character
+        code = html.unescape(re.sub(r"<span style=\"color: var\(--jp-[a-z-]+, #\w{6}\)\">|</span>", "", page))
+        assert code == f"<p><code>{found.place}</code></p><pre>{found.code}</pre>" and page.count("<span") > 5
     for foreign in (os.path.join, len, 3, "text", None):
         with pytest.raises(ValueError, match="expected a module, class or function of naslab"):
             view.source(foreign)

@@ -18,8 +18,10 @@ from typing import Any
 import nbformat
 from code_hash import code_hash
 from course_table import write
+from fold import fold
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
+from promise import promise
 from run_notebooks import ONE_THREAD, ROOT, notebooks
 from tqdm import tqdm
 from traitlets.config import Config
@@ -49,7 +51,10 @@ def execute(notebook: Any, folder: Path) -> Any:
 
 
 def clean(notebook: Any) -> Any:
-    """Returns a copy without timings, paths, versions, widget state and random ids. `clean(clean(n)) == clean(n)`."""
+    """Returns a copy without timings, paths, versions, widget state and random ids, its plumbing folded.
+
+    `clean(clean(n)) == clean(n)`.
+    """
     tidy = copy.deepcopy(notebook)
     own = tidy.metadata.get("naslab")
     tidy.metadata = nbformat.from_dict(
@@ -65,6 +70,7 @@ def clean(notebook: Any) -> Any:
         cell.metadata = nbformat.from_dict({key: cell.metadata[key] for key in CELL_METADATA if cell.metadata.get(key)})
         if cell.cell_type != "code":
             continue
+        fold(cell)
         for output in cell.outputs:
             output.pop("transient", None)
             if WIDGET in output.get("data", {}):
@@ -128,6 +134,10 @@ def regenerate(path: Path) -> list[str]:
     except DeadKernelError as error:
         return [str(error)]
     problems = leaks(fresh, machine_paths())
+    try:
+        promise(fresh)
+    except RuntimeError as error:
+        problems.append(str(error))
     if computed_by(notebook) != code:
         problems.append("the package has changed while it ran")
     fresh.metadata.setdefault("naslab", nbformat.from_dict({}))["code"] = code

@@ -77,14 +77,33 @@ class Exercise:
 
 @dataclass(frozen=True)
 class Verdict:
-    passed: bool
+    """What `check` says about an answer: `passed` is None if there was no attempt.
+
+    A notebook shows the hints and the solution folded below the message, each a click or a press of Enter away.
+    """
+
+    passed: bool | None
     message: str
+    exercise: Exercise
 
     def __repr__(self) -> str:
-        return self.message
+        id = self.exercise.id
+        more = f"Compare it with `solution('{id}')`." if self.passed else f"Hint: call `hint('{id}')`."
+        return f"{self._said} {more}"
 
     def _repr_markdown_(self) -> str:
-        return self.message
+        hints = enumerate(self.exercise.hints, start=1)
+        folded = [] if self.passed else [_folded(f"Hint {n}", text) for n, text in hints]
+        return "\n\n".join([self._said, *folded, _folded("Solution", solution(self.exercise.id).data)])
+
+    @property
+    def _said(self) -> str:
+        icon = {True: "✔", False: "✘", None: "☐"}[self.passed]
+        return f"{icon} {self.message}"
+
+
+def _folded(name: str, text: str) -> str:
+    return f"<details><summary>{name}</summary>\n\n{text}\n\n</details>"
 
 
 class _NotAttempted(BaseException):
@@ -108,7 +127,7 @@ def check(id: str, answer: Any) -> Verdict:
     try:
         message = exercise.check(_prepared(exercise, _attempted(answer)))
     except _NotAttempted:
-        return Verdict(False, f"{id}: not attempted yet. Hint: call `hint('{id}')`.")
+        return Verdict(None, f"{id}: not attempted yet.", exercise)
     except Unreadable as odd:
         message = str(odd)
     except _Raised as raised:
@@ -116,8 +135,8 @@ def check(id: str, answer: Any) -> Verdict:
     except Exception as error:
         message = f"The check cannot make sense of what your answer gives ({span(_reason(error))})."
     if message is None:
-        return Verdict(True, f"{id}: correct. Compare it with `solution('{id}')`.")
-    return Verdict(False, f"{id}: not yet. {message}")
+        return Verdict(True, f"{id}: correct.", exercise)
+    return Verdict(False, f"{id}: not yet. {message}", exercise)
 
 
 def hint(id: str, n: int = 1) -> Markdown:

@@ -6,6 +6,7 @@ an opaque background for light and dark themes, and the same bytes for the same 
 
 from naslab.view.blend import blend_picture
 from naslab.view.decisions import step_picture
+from naslab.view.duel import place_picture
 from naslab.view.graphs import architecture
 from naslab.view.grid import path_picture
 from naslab.view.landscape import landscape_picture
@@ -19,6 +20,7 @@ from naslab.view.text import source
 from naslab.view.widgets.anchors import anchor_map
 from naslab.view.widgets.assembler import tree_assembler
 from naslab.view.widgets.blender import mixed_op_blender
+from naslab.view.widgets.duel import cell_duel
 from naslab.view.widgets.explorer import string_explorer
 from naslab.view.widgets.landscape import toy_landscape
 from naslab.view.widgets.paths import path_explorer
@@ -35,6 +37,7 @@ __all__ = [
     "architecture",
     "bars",
     "blend_picture",
+    "cell_duel",
     "controller_stepper",
     "curves",
     "heatmap",
@@ -44,6 +47,7 @@ __all__ = [
     "mixed_op_blender",
     "path_explorer",
     "path_picture",
+    "place_picture",
     "points",
     "policy_picture",
     "policy_sandbox",
