@@ -89,6 +89,9 @@ def all_pictures():
         "blend": view.blend_picture(EDGE, MAPS, [0.0, 1.0, 2.0, 0.0, 0.0, 0.5, 0.0, -1.0], channel=1),
         "landscape": view.landscape_picture(rounds=20),
         "race": view.race_picture(record(tables.nas_bench_201(), lookups=10), 7),
+        "duel": view.place_picture(tables.nas_bench_201(), (3, 3, 1, 0, 4, 3), (0, 0, 0, 0, 0, 0)),
+        "skeleton": view.skeleton_picture(),
+        "simplex": view.simplex_picture((0.2, 0.5, 0.3), ("skip_connect", "nor_conv_3x3", "avg_pool_3x3")),
         "images": view.images(rng.random((3, 1, 8, 8)), ["a", "b", "c"], **named),
     }
 
@@ -484,6 +487,41 @@ def test_heatmap_writes_every_cell_of_a_weight_table():
 def test_plots_refuse_shapes_that_do_not_fit(call):
     with pytest.raises(ValueError, match=r"got .*expected"):
         call({"title": "t", "alt": "a"})
+
+
+# The triangle of mixtures, and what surrounds a cell
+
+
+def corners_and_point(weights):
+    drawing = ET.fromstring(view.simplex_picture(weights, "abc").svg)
+    circles = [*drawing.iter(f"{SVG}circle")]
+    *corners, point = (np.array([float(c.get("cx")), float(c.get("cy"))]) for c in circles)
+    (line,) = [p for p in drawing.iter(f"{SVG}polyline") if p.get("stroke") == picture.VERMILLION]
+    return corners, point, np.array([[float(n) for n in xy.split(",")] for xy in line.get("points").split()])
+
+
+@given(st.lists(st.floats(0.001, 1), min_size=3, max_size=3, unique=True))
+def test_a_mixture_is_the_weighted_mean_of_its_corners_and_rounds_to_the_next_one(raw):
+    weights = np.array(raw) / sum(raw)
+    corners, point, line = corners_and_point(weights)
+    assert np.allclose(point, weights @ corners, atol=0.01)
+    assert np.allclose(line, [point, corners[weights.argmax()]], atol=0.01)
+
+
+@pytest.mark.parametrize("wrong", [(0.5, 0.5), (0.5, 0.5, 0.0), (0.2, 0.2, 0.2), (1.2, -0.2, 0.0), (1.0, 0.0, np.nan)])
+def test_what_is_no_mixture_of_three_is_refused(wrong):
+    with pytest.raises(ValueError, match=r"weights: got .* expected a mixture of three ops"):
+        view.simplex_picture(wrong, "abc")
+
+
+def test_the_skeleton_says_its_parts_in_order():
+    said = view.skeleton_picture(channels=8, cells=1, classes=10).alt
+    wide = ("8 channels", "16 channels", "32 channels")
+    assert said.startswith("The network around the cells, in order: image; conv 3x3, 8 channels; cell; halve, 16 ")
+    assert said.count("; cell;") == 3 and [said.index(w) for w in wide] == sorted(said.index(w) for w in wide)
+    for wrong in ({"channels": 0}, {"cells": 1.5}, {"classes": None}):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))}: got"):
+            view.skeleton_picture(**wrong)
 
 
 # Source

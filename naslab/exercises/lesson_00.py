@@ -1,19 +1,38 @@
 """Exercises of lesson 00, start here."""
 
+import itertools
 from collections.abc import Callable, Sequence
 
 from naslab import spaces
 from naslab.exercises import Exercise, same
 
 
-def check_count(answer: int) -> str | None:
-    if answer == 5 * 6:
-        return "5 x 6 counts one edge's options six times. The choices are independent: do they add or multiply?"
-    if answer == 6**5:
-        return "6^5 would be five edges with six ops each. Here there are six edges with five ops each."
-    if answer != 5**6:
-        return f"Got {answer}. Two edges alone give 5 x 5 = 25 strings; go on to six."
+def check_dice(answer: Callable[[int, int, int], float]) -> str | None:
+    for rank, cells, draws, expected in [
+        (2, 4, 1, 1 / 4),
+        (2, 4, 2, 7 / 16),
+        (1, 4, 3, 0.0),
+        (4, 4, 2, 15 / 16),
+        (5595, 15625, 10, 1 - (10031 / 15625) ** 10),
+    ]:
+        got = answer(rank, cells, draws)
+        if not same(got, expected):
+            say = f"For rank {rank} of {cells} and {draws} draws you get {got:.6g}, expected {expected:.6g}."
+            if same(got, draws * (rank - 1) / cells):
+                return f"{say} Probabilities add up only if no two of the events can happen together."
+            if same(got, ((rank - 1) / cells) ** draws):
+                return f"{say} That is the probability that all draws are better; one is enough."
+            if same(got, 1 - expected):
+                return f"{say} That is the probability that no draw is better."
+            if same(got, 1 - (1 - rank / cells) ** draws):
+                return f"{say} How many cells are better than the one with rank 1?"
+            return say
     return None
+
+
+def dice_win(rank: int, cells: int, draws: int) -> float:
+    worse = 1 - (rank - 1) / cells  # the probability that one draw is not better
+    return 1 - worse**draws
 
 
 def check_tokens(answer: Sequence[int]) -> str | None:
@@ -54,21 +73,46 @@ def constant_accuracy(labels: Sequence[int]) -> float:
     return max(labels.count(label) for label in set(labels)) / len(labels)
 
 
+def check_cut(answer: int) -> str | None:
+    if answer == cells_without_a_path():
+        return None
+    if answer == 5**6 - cells_without_a_path():
+        return "That is the number of cells with a path."
+    if answer == 1:
+        return "The cell with `none` on all edges is one of them. It is enough that each path has one `none`."
+    if answer == 5**3:
+        return (
+            "With `none` on 0 -> 1, 0 -> 2 and 0 -> 3 the other edges are free: 125 cells. There are other ways, too."
+        )
+    return f"Got {answer}. List the paths from 0 to 3: 0-3, 0-1-3, 0-2-3, 0-1-2-3. Each needs a `none`."
+
+
+def cells_without_a_path() -> int:
+    count = 0
+    for a, b, c, d, e, f in itertools.product(range(5), repeat=6):  # 0-1, 0-2, 1-2, 0-3, 1-3, 2-3; 0 is none
+        count += not (d or (a and e) or (b and f) or (a and c and f))
+    return count
+
+
 EXERCISES = (
     Exercise(
         id="00.1",
-        statement="A NAS-Bench-201 cell has 6 edges; each carries one of 5 ops. How many strings are there?",
-        hints=(
-            "How many strings are there with one edge? With two?",
-            "The choices are independent, so the numbers of options multiply.",
+        statement=(
+            "Write `dice_win(rank, cells, draws)`: the probability that the best of `draws` equally likely draws from "
+            "`cells` cells, with replacement, is better than the cell with that rank. Rank 1 is best."
         ),
-        check=check_count,
-        solution=5**6,
+        hints=(
+            "What is the probability that one draw is *not* better? Rank 1 has no better cell.",
+            "The draws are independent: multiply the probabilities that each of them is not better.",
+        ),
+        check=check_dice,
+        solution=dice_win,
         wrong=(
-            ("15625", "expected an integer"),
-            (30, "add or multiply"),
-            (7776, "six edges with five ops"),
-            (125, "25 strings"),
+            (lambda rank, cells, draws: draws * (rank - 1) / cells, "happen together"),
+            (lambda rank, cells, draws: ((rank - 1) / cells) ** draws, "one is enough"),
+            (lambda rank, cells, draws: (1 - (rank - 1) / cells) ** draws, "no draw is better"),
+            (lambda rank, cells, draws: 1 - (1 - rank / cells) ** draws, "better than the one with rank 1"),
+            (lambda rank, cells, draws: 0.5, "you get 0.5, expected 0.25"),
         ),
     ),
     Exercise(
@@ -105,5 +149,20 @@ EXERCISES = (
             (lambda labels: max(labels.count(label) for label in set(labels)), "right 25% of the time"),
             (lambda labels: max(labels.count(label) for label in range(10)) / len(labels), "right 67% of the time"),
         ),
+    ),
+    Exercise(
+        id="00.4",
+        statement=(
+            "In how many of the 15,625 cells of NAS-Bench-201 is there no path from state 0 to state 3 along edges "
+            "that are not `none`?"
+        ),
+        hints=(
+            "There are four paths: 0-3, 0-1-3, 0-2-3 and 0-1-2-3. Each must have a `none`.",
+            "`itertools.product(range(5), repeat=6)` gives all strings, and token 0 is `none`. The edges in order are "
+            "0 -> 1, 0 -> 2, 1 -> 2, 0 -> 3, 1 -> 3, 2 -> 3.",
+        ),
+        check=check_cut,
+        solution=cells_without_a_path,
+        wrong=((1, "It is enough"), (125, "other ways"), (15284, "with a path"), (1000, "List the paths")),
     ),
 )

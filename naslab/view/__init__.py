@@ -15,6 +15,8 @@ from naslab.view.plots import bars, curves, heatmap, histogram, images, points
 from naslab.view.policy import policy_picture
 from naslab.view.race import race_picture
 from naslab.view.recording import Frame, search_picture
+from naslab.view.simplex import simplex_picture
+from naslab.view.skeleton import skeleton_picture
 from naslab.view.skips import anchor_picture, skip_probabilities
 from naslab.view.text import source
 from naslab.view.widgets.anchors import anchor_map
@@ -55,6 +57,8 @@ __all__ = [
     "search_picture",
     "search_race",
     "search_scrubber",
+    "simplex_picture",
+    "skeleton_picture",
     "skip_probabilities",
     "source",
     "step_picture",

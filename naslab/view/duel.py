@@ -58,7 +58,7 @@ def place_picture(table: Table, tokens: Tokens, rival: Tokens | None = None) -> 
         pieces.append(polyline([(x, height), (x, foot)], color, 2, dash))
         left = min(max(x - _SAYS / 2, 0), WIDTH - _SAYS)
         names.append(box(left, height - 10, _SAYS, 20, fill=PAPER, line="none", weight=0))
-        names.append(text(left + _SAYS / 2, height, words, anchor="middle", color=color))
+        names.append(text(left + _SAYS / 2, height, words, anchor="middle"))
         said.append(f"{name} {table.accuracy(cell):.2f} percent, rank {table.rank(cell):,}")
     pieces += names  # above the lines
     alt = (
