@@ -187,6 +187,30 @@ def test_the_lesson_runs_in_jupyterlab(path: Path, browser_page: Page, lab: str)
     assert errors == []
 
 
+def work_the_duel(page: Page) -> None:
+    """Enter on another op changes the cell, its accuracy and its place; a bet keeps the score."""
+    widget = page.locator(".jp-OutputArea-output:has(button:text-is('Bet'))").first
+    text = widget.locator(".widget-html-content").first
+    text.scroll_into_view_if_needed()
+    expect(text).to_contain_text("88.42 %, number 5,595 of 15,625", timeout=20_000)
+
+    def drawn() -> list[str]:
+        return widget.locator("svg[role='img']").evaluate_all("all => all.map(e => e.outerHTML)")
+
+    before = drawn()
+    op = widget.get_by_role("button", name="conv 3x3", exact=True).nth(4)  # of the edge 1 -> 3
+    op.focus()
+    op.press("Enter")
+    expect(text).not_to_contain_text("88.42 %", timeout=20_000)
+    page.wait_for_timeout(1500)  # text and drawings are messages of their own
+    assert len(before) == 2 and all(one != other for one, other in zip(before, drawn(), strict=True))
+    bet = widget.get_by_role("button", name="Bet", exact=True)
+    bet.focus()
+    bet.press("Enter")
+    expect(text).to_contain_text("score: you", timeout=20_000)
+    expect(text).to_contain_text("this bet: dice")
+
+
 def work_the_string_explorer(page: Page, slider: int = 0) -> None:
     """Every arrow key on a slider changes the string and the drawing, and the parameter count with them."""
     widget = page.locator(".jp-OutputArea-output:has(.noUi-handle)").first
@@ -411,6 +435,7 @@ def work_the_search_race(page: Page) -> None:
 
 # lesson -> what a reader does with its widgets
 WORK = {
+    "00": [work_the_duel],
     "01": [work_the_string_explorer],
     "03": [work_the_controller_stepper, work_the_anchor_map],
     "04": [work_the_tree_assembler],

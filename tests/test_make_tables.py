@@ -181,3 +181,28 @@ def test_a_table_of_cells_knows_how_far_the_training_was():
     for share in (0, 0.3, True, None, "1"):
         with pytest.raises(ValueError, match="share: got"):
             tables.cells(share)
+
+
+@pytest.mark.parametrize(
+    ("load", "name"),
+    [(lambda: tables.macro(5), "macro_5"), (tables.macro, "macro_20"), (lambda: tables.conv(), "conv")],
+    ids=["macro_5", "macro_20", "conv"],
+)
+def test_the_tables_of_the_other_spaces_are_those_of_their_benchmarks(load, name):
+    table, benchmark = load(), BENCHMARKS[name]
+    assert table is load() and table.name == name and table.space == benchmark.space
+    assert table.valid.shape == (benchmark.seeds, benchmark.space.strings)
+    for row in range(0, benchmark.space.strings, benchmark.space.strings // 9):
+        tokens = tuple(table.all_tokens[row].tolist())
+        assert table.params(tokens) == networks.count_parameters(benchmark.trainer(0).build(tokens))
+
+
+def test_macro_networks_of_pools_learn_least_and_longer_training_helps():
+    short, long = tables.macro(5), tables.macro()
+    pools = [row for row, (a, b, _) in enumerate(long.all_tokens.tolist()) if a > 3 and b > 3]
+    filters = [row for row, (a, b, _) in enumerate(long.all_tokens.tolist()) if a < 4 and b < 4]
+    assert len(pools) == 8 and long.accuracies[pools].max() < long.accuracies[filters].min()
+    assert short.accuracies.mean() < long.accuracies.mean()
+    for wrong in (0, 10, True, "5", None):
+        with pytest.raises(ValueError, match=r"epochs: got .*, expected 5 or 20"):
+            tables.macro(wrong)
