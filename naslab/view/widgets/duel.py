@@ -3,19 +3,20 @@
 from collections.abc import Iterable
 
 import torch
-from ipywidgets import HTML, Layout, ToggleButtons, VBox
+from ipywidgets import HTML, HBox, Label, Layout, ToggleButtons, VBox
 
 from naslab import checks
 from naslab.spaces import CellSpace, Decision, Tokens
 from naslab.tables import Table
 from naslab.view.canvas import above
-from naslab.view.duel import WIDTH, chance, place_picture
+from naslab.view.duel import chance, place_picture
 from naslab.view.graphs import architecture
 from naslab.view.picture import Picture
 from naslab.view.widgets.base import Choices, Pictured, button, facts, row
 
 DRAWS = (1, 3, 10, 30, 100)
-_SHORT = {"skip_connect": "skip", "nor_conv_1x1": "conv 1x1", "nor_conv_3x3": "conv 3x3", "avg_pool_3x3": "pool 3x3"}
+_STYLE = {"button_width": "50px"}
+_SHORT = {"skip_connect": "skip", "nor_conv_1x1": "1x1", "nor_conv_3x3": "3x3", "avg_pool_3x3": "pool"}
 
 
 class CellDuel(Choices, Pictured):
@@ -41,15 +42,17 @@ class CellDuel(Choices, Pictured):
         self.draws = ToggleButtons(
             options=[(str(n), n) for n in DRAWS],
             value=10,
-            description="random cells",
             tooltips=[f"bet against the best of {n} random cells" for n in DRAWS],
-            style={"button_width": "52px", "description_width": "90px"},
+            style=_STYLE,
         )
-        self.bet = button("Bet", "Draw the random cells: is yours better than the best of them?", self._roll)
+        say = "Draw the random cells: is yours better than the best of them?"
+        self.bet = button("Bet", say, self._roll, layout=Layout(margin="2px 2px 2px 50px"))
         self.bet.button_style = "primary"
         drawings = [HTML(), HTML()]
-        left = VBox([*self.choices.values(), row(self.draws, self.bet)], layout=Layout(flex="1 1 430px"))
-        right = VBox(drawings, layout=Layout(flex=f"1 1 {WIDTH - 100}px"))
+        rows = [_named(place, buttons) for place, buttons in zip(places, self.choices.values(), strict=True)]
+        rows += [_named("dice", self.draws), self.bet]
+        left = VBox(rows, layout=Layout(flex="0 1 350px"))
+        right = VBox(drawings, layout=Layout(flex="1 1 420px"))
         super().__init__(self.choices | {"draws": self.draws}, [], drawings, [row(left, right)])
 
     def __repr__(self) -> str:
@@ -102,7 +105,10 @@ def _buttons(decision: Decision, token: int, place: str) -> ToggleButtons:
     return ToggleButtons(
         options=[(_SHORT.get(str(option), str(option)), k) for k, option in enumerate(decision.options)],
         value=token,
-        description=place,
         tooltips=[f"{place}: {option}" for option in decision.options],
-        style={"button_width": "74px", "description_width": "50px"},
+        style=_STYLE,
     )
+
+
+def _named(name: str, buttons: ToggleButtons) -> HBox:
+    return HBox([Label(name, layout=Layout(width="44px")), buttons])
