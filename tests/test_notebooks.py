@@ -11,7 +11,7 @@ import nbformat
 import promise
 import pytest
 import regenerate
-from nbformat.v4 import new_code_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from tiny_course import course, tool
 
 ROOT = Path(__file__).parent.parent
@@ -166,6 +166,65 @@ def test_pictures_without_words_are_found() -> None:
     assert images_without_alt(notebook) == ["image/svg+xml of:\ndraw()"]
     notebook.cells[0].outputs[0].metadata["image/svg+xml"] = {"alt": "two boxes and an arrow"}
     assert not images_without_alt(notebook)
+
+
+# --- what is folded, and the result below the title
+
+
+@pytest.mark.parametrize(
+    ("source", "marked", "folded"),
+    [
+        ('profile: str = "quick"  # which', ["parameters"], True),
+        ("from naslab import runs\n\nrun = runs.start(globals(), quick={}, full={}, gpu={})\nprint(run)", [], True),
+        ("assert x == 1\nassert y > 2  # because", [], True),
+        ("import numpy as np\n\nview.curves(\n    x,\n    y,\n)", [], True),
+        ("view.curves(x, y)", [], False),  # as short as its bar
+        ("y = 2 * x\nview.curves(\n    x,\n    y,\n)", [], False),
+        ("view.string_explorer(\n    space,\n    tokens,\n)", [], False),
+        ("assert x == 1\nprint(x)", [], False),
+        ("import numpy", [], False),
+        ("%matplotlib inline", [], False),
+        ("def answer():\n    return ...\n\n\ncheck('00.1', answer)", [], False),
+    ],
+)
+def test_cells_that_readers_need_not_read_are_folded(source: str, marked: list[str], folded: bool) -> None:
+    cell = new_code_cell(source, metadata={"tags": marked, "jupyter": {"source_hidden": not folded, "mine": 1}})
+    tidy = regenerate.clean(new_notebook(cells=[cell])).cells[0]
+    assert tidy.metadata.get("jupyter") == {"mine": 1} | ({"source_hidden": True} if folded else {})
+
+
+def with_result(svg: str) -> Any:
+    output = new_output(
+        "display_data", {"image/svg+xml": svg}, metadata={"image/svg+xml": {"alt": "One [curve]\nrises"}}
+    )
+    cells = [new_markdown_cell("# 99\n\nA promise."), new_code_cell("draw()", outputs=[output])]
+    cells[1].metadata["tags"] = ["result"]
+    return new_notebook(cells=cells)
+
+
+def test_the_result_is_drawn_below_the_title_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[str] = []
+    monkeypatch.setattr(promise, "png", lambda svg: drawn.append(svg) or b"\x89PNG")
+    notebook = with_result("<svg>1</svg>")
+    for _ in range(2):
+        promise.promise(notebook)
+    title = notebook.cells[0]
+    assert drawn == ["<svg>1</svg>"] and base64.b64decode(title.attachments["result.png"]["image/png"]) == b"\x89PNG"
+    assert title.source == "# 99\n\nA promise.\n\n![One curve rises](attachment:result.png)"
+    nbformat.validate(notebook)
+    notebook.cells[1] = with_result("<svg>2</svg>").cells[1]
+    promise.promise(notebook)
+    assert drawn[1:] == ["<svg>2</svg>"] and title.source.count("attachment:") == 1
+    untagged = with_result("<svg>3</svg>")
+    untagged.cells[1].metadata.clear()
+    promise.promise(untagged)
+    assert len(drawn) == 2 and untagged.cells[0].source == "# 99\n\nA promise."
+
+
+def test_without_a_browser_the_notebook_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(promise, "chromium", lambda: None)
+    with pytest.raises(RuntimeError, match="set CHROMIUM to its path"):
+        promise.promise(with_result("<svg/>"))
 
 
 # --- regenerating in place

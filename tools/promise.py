@@ -66,5 +66,5 @@ def promise(notebook: Any) -> None:
     svg, alt = found
     title.attachments = {NAME: {"image/png": base64.b64encode(png(svg)).decode()}}
     title.metadata["naslab"] = {"result": digest(svg)}
-    words = re.sub(r"[\[\]\n]+", " ", alt)
+    words = " ".join(re.sub(r"[\[\]]", "", alt).split())
     title.source = f"{LINE.sub('', title.source)}\n\n![{words}](attachment:{NAME})"
