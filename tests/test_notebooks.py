@@ -16,7 +16,13 @@ from tiny_course import course, tool
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-NO_RESULT = {"05", "06", "07", "08", "09"}  # they show theirs only where it is computed
+OLD = {
+    "05",
+    "06",
+    "07",
+    "08",
+    "09",
+}  # not reworked yet: long cells, wide listings, the result only where it is computed
 EXEMPT = {"nbval-ignore-output", "nbval-skip"}
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -128,10 +134,27 @@ def test_most_outputs_are_compared_and_the_others_are_asserted(path: Path) -> No
 
 
 @each_notebook
+def test_code_fits_the_screen_and_a_picture_comes_early(path: Path) -> None:
+    cells = code(read(path))
+    if path.stem[:2] in OLD:
+        return
+    long = [cell.source for cell in cells if len(cell.source.splitlines()) > 30]
+    assert not long, f"more than 30 lines:\n{long[0]}"
+    for cell in cells:
+        for shown in (output.data["text/plain"] for output in cell.outputs if "view.source" in cell.source):
+            wide = [line for line in shown.splitlines() if len(line) > 88]
+            assert not wide, f"more than 88 columns: {wide[0]}"
+    first = next(k for k, cell in enumerate(cells) if any("image/svg+xml" in o.get("data", {}) for o in cell.outputs))
+    unfolded = [cell for cell in cells[: first + 1] if not cell.metadata.get("jupyter", {}).get("source_hidden")]
+    lines = [line for cell in unfolded for line in cell.source.splitlines() if line.strip()]
+    assert len(lines) <= 40, f"{len(lines)} lines of code before the first picture is there"
+
+
+@each_notebook
 def test_the_result_stands_below_the_title(path: Path) -> None:
     notebook = read(path)
     cells = [cell for cell in code(notebook) if "result" in tags(cell)]
-    if not cells and path.stem[:2] in NO_RESULT:
+    if not cells and path.stem[:2] in OLD:
         return
     assert len(cells) == 1, "one cell has the tag `result`"
     found, title = promise.result(notebook), notebook.cells[0]
