@@ -49,6 +49,7 @@ def _squared_score(p: Tensor) -> Tensor:
 class Runs:
     """What `updates` updates did to each of n learners that started uniform; row u is before update u."""
 
+    policies: Tensor  # (updates + 1, n, k) probabilities of the arms
     expected: Tensor  # (updates + 1, n) exact expected reward of the policy
     variances: dict[str, Tensor]  # of the estimate that each update drew from, by baseline: (updates, n)
 
@@ -86,10 +87,12 @@ def learn(
         theta = theta + lr * estimate(p, counts, rewards_, average if baseline else 0.0)
         mean = counts @ rewards_ / m
         average = decay * average + (1 - decay) * mean if u else mean
-    p, b = torch.stack(policies), torch.stack(averages)  # (updates, n, k), (updates, n)
+    policies.append(theta.softmax(-1))
+    after, b = torch.stack(policies), torch.stack(averages)  # (updates + 1, n, k), (updates, n)
+    p = after[:-1]
     baselines = {"b = moving average": b, "b = 0": torch.zeros_like(b), "b = best constant": best_baseline(p, rewards_)}
     variances = {name: variance(p, rewards_, at, m) for name, at in baselines.items()}
-    return Runs(torch.cat([p, theta.softmax(-1)[None]]) @ rewards_, variances)
+    return Runs(after, after @ rewards_, variances)
 
 
 def check(rewards: Sequence[float], lr: float, decay: float, **counts: int) -> None:

@@ -31,6 +31,11 @@ def box(
     return f'<rect {place} fill="{fill}" stroke="{line}" stroke-width="{weight:g}"{_dash(dash)}/>'
 
 
+def hint(words: str) -> str:
+    """What a browser shows while the pointer rests on the element that this is the first child of."""
+    return f'<title class="hint">{escape(safe(words))}</title>'
+
+
 def polyline(points: Iterable[tuple[float, float]], color: str, weight: float, dash: str = "") -> str:
     look = f'stroke="{color}" stroke-width="{weight:g}"{_dash(dash)}'
     return f'<polyline points="{joined(points)}" fill="none" {look}/>'
@@ -41,8 +46,8 @@ def joined(points: Iterable[tuple[float, float]]) -> str:
     return " ".join(f"{x:g},{y:g}" for x, y in points)
 
 
-def arrow(path: str, tip: tuple[float, float], towards: str, color: str, dash: str = "") -> str:
-    """A path that ends in a head at `tip`, which points "left", "right" or "down"."""
+def arrow(path: str, tip: tuple[float, float], towards: str, color: str, dash: str = "", name: str = "") -> str:
+    """A path that ends in a head at `tip`, which points "left", "right" or "down". `name` is a further class."""
     x, y = tip
     (ax, ay), (bx, by) = {
         "left": ((8, -3.5), (8, 3.5)),
@@ -51,7 +56,8 @@ def arrow(path: str, tip: tuple[float, float], towards: str, color: str, dash: s
     }[towards]
     head = f"{x:g},{y:g} {x + ax:g},{y + ay:g} {x + bx:g},{y + by:g}"
     line = f'<path d="{path}" fill="none" stroke="{color}" stroke-width="1.5"{_dash(dash)}/>'
-    return f'<g class="edge">{line}<polygon points="{head}" fill="{color}"/></g>'
+    kind = f"edge {name}" if name else "edge"
+    return f'<g class="{kind}">{line}<polygon points="{head}" fill="{color}"/></g>'
 
 
 def sheet(width: float, height: float, pieces: Iterable[str], title: str, alt: str) -> Picture:

@@ -17,12 +17,16 @@ _LOOKS = ((BLUE, "", "o"), (VERMILLION, "7,3", "s"), (GREEN, "9,3,2,3", "^"))  #
 
 @dataclass(frozen=True)
 class Line:
-    """Values (n,), with the band around them if there is one; `look` is 0, 1 or 2."""
+    """Values (n,), with the band around them if there is one; `look` is 0, 1 or 2.
+
+    A thin line has no markers and is not in the legend.
+    """
 
     look: int
     values: np.ndarray
     low: np.ndarray | None = None
     high: np.ndarray | None = None
+    thin: bool = False
 
 
 def chart(
@@ -79,6 +83,9 @@ def chart(
     for name, line in lines.items():
         color, dash, mark = _LOOKS[line.look]
         points = place(line.values)
+        if line.thin:
+            pieces.append(polyline(points, color, 1))
+            continue
         pieces += [polyline(points, color, 2, dash), *(_mark(mark, p, color) for p in points[::every])]
         pieces += [polyline([(x, 40), (x + 30, 40)], color, 2, dash), _mark(mark, (x + 15, 40), color)]
         pieces.append(text(x + 36, 40, name, size=12))

@@ -12,6 +12,8 @@ from naslab.view.canvas import beside, box, sheet, text
 from naslab.view.graphs import architecture
 from naslab.view.picture import BLUE, FAINT, INK, SKY, Picture
 
+_TOP, _PITCH = 52, 28  # of the bars
+
 
 @dataclass(frozen=True)
 class Walk:
@@ -53,10 +55,15 @@ def step_picture(controller: Controller, tokens: Iterable[int], decision: int) -
     return walked.picture(walked.place(decision))
 
 
+def bars_height(options: int) -> int:
+    """How high the drawing of a distribution is, in pixels."""
+    return _TOP + _PITCH * options + 14
+
+
 def _bars(decision: Decision, token: int, p: Tensor) -> Picture:
     """A bar for the probability of each option, p (options,). The sampled one is darker, outlined and marked."""
-    left, full, pitch, top = 110, 190, 28, 52
-    height = top + pitch * len(p) + 14
+    left, full, pitch, top = 110, 190, _PITCH, _TOP
+    height = bars_height(len(p))
     pieces = [
         text(14, 20, f"{decision.name}: probabilities"),
         *(text(left + full * x, top - 12, f"{x:g}", anchor="middle", size=12, color=FAINT) for x in (0, 0.5, 1)),

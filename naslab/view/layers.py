@@ -28,16 +28,25 @@ class Row:
 
 @dataclass(frozen=True)
 class Edge:
-    """From a row to a later one: straight down where they are neighbours, an arc otherwise or if `bent`."""
+    """From a row to a later one: straight down where they are neighbours, an arc otherwise or if `bent`.
+
+    A `name` becomes a class of the drawn edge.
+    """
 
     source: int
     target: int
     dash: str = ""
     bent: bool = False
+    name: str = ""
 
 
-def macro(space: MacroSpace, tokens: Tokens, decided: int, styles: dict[str, tuple[str, str]]) -> Picture:
-    """A layer applies its op to the layer before it; a skip bit adds an earlier layer to what it gives."""
+def macro(
+    space: MacroSpace, tokens: Tokens, decided: int, styles: dict[str, tuple[str, str]], *, named: bool = False
+) -> Picture:
+    """A layer applies its op to the layer before it; a skip bit adds an earlier layer to what it gives.
+
+    If `named`, skip connections have the class `skip_name(i, j)`.
+    """
     layers, skips, _ = _layers(space, tokens, decided)
     rows, words = [Row("image", INPUT)], []
     edges = [Edge(i, i + 1) for i in range(space.layers + 1)]
@@ -45,7 +54,7 @@ def macro(space: MacroSpace, tokens: Tokens, decided: int, styles: dict[str, tup
         op = str(layer["op"])
         color, line = styles[op] if op != UNKNOWN else (FAINT, "dotted")
         rows.append(Row(f"{i}: {op}", NODE, color, {"dashed": DASHED, "dotted": DOTTED}.get(line, "")))
-        edges += [Edge(j + 1, i + 1, DASHED, bent=True) for j in skips[i]]
+        edges += [Edge(j + 1, i + 1, DASHED, True, skip_name(i, j) if named else "") for j in skips[i]]
         if op != UNKNOWN:
             words.append(f"layer {i} {op}" + (f" with skips from {', '.join(map(str, skips[i]))}" if skips[i] else ""))
     rows.append(Row("classifier", OUTPUT))
@@ -54,8 +63,11 @@ def macro(space: MacroSpace, tokens: Tokens, decided: int, styles: dict[str, tup
     return _column(rows, edges, f"Network of {space.layers} layers", words, note, longest)
 
 
-def conv(space: ConvSpace, tokens: Tokens, decided: int) -> Picture:
-    """Skip bits are a layer's only inputs; without one it reads the image, and layers nobody reads are classified."""
+def conv(space: ConvSpace, tokens: Tokens, decided: int, *, named: bool = False) -> Picture:
+    """Skip bits are a layer's only inputs; without one it reads the image, and layers nobody reads are classified.
+
+    If `named`, skip connections have the class `skip_name(i, j)`.
+    """
     layers, skips, open_ = _layers(space, tokens, decided)
     if not space.skips:
         skips, open_ = [[i - 1] if i else [] for i in range(space.layers)], [False] * space.layers
@@ -66,7 +78,8 @@ def conv(space: ConvSpace, tokens: Tokens, decided: int) -> Picture:
             label += f", stride {layer['stride_height']}x{layer['stride_width']}"
         begun = any(value != UNKNOWN for value in layer.values())
         rows.append(Row(f"{i}: {label}", NODE, BLUE if begun else FAINT, "" if begun else DOTTED))
-        edges += [Edge(j + 1, i + 1, DASHED if j < i - 1 else "") for j in skips[i]]
+        for j in skips[i]:
+            edges.append(Edge(j + 1, i + 1, DASHED if j < i - 1 else "", name=skip_name(i, j) if named else ""))
         if not skips[i] and not open_[i]:
             edges.append(Edge(0, i + 1, DOTTED if i else ""))
         if begun:
@@ -81,6 +94,20 @@ def conv(space: ConvSpace, tokens: Tokens, decided: int) -> Picture:
     digits = [max(len(str(option)) for option in options) for options in space.attributes.values()]
     longest = len("10: x filters , stride x" if space.strides != (1,) else "10: x filters ") + sum(digits)
     return _column(rows, edges, f"Convolutional network of {space.layers} layers", words, note, longest)
+
+
+def skip_name(i: int, j: int) -> str:
+    """The class of the skip connection by which layer i reads layer j."""
+    return f"skip-{i}-{j}"
+
+
+def skip_color(space: MacroSpace | ConvSpace, i: int, j: int) -> str:
+    """The colour of the skip connection by which layer i reads layer j."""
+    return INK if isinstance(space, ConvSpace) and j == i - 1 else _arc_color(j + 1)
+
+
+def _arc_color(source: int) -> str:
+    return ARCS[source // 2 % len(ARCS)]
 
 
 def _layers(
@@ -114,14 +141,14 @@ def _column(
         start, end = middle[e.source], middle[e.target]
         if not _is_arc(e):
             x, top, tip = sheet_width / 2, start + _HEIGHT / 2, end - _HEIGHT / 2
-            pieces.append(arrow(f"M{x:g} {top:g}V{tip - 7:g}", (x, tip), "down", INK, e.dash))
+            pieces.append(arrow(f"M{x:g} {top:g}V{tip - 7:g}", (x, tip), "down", INK, e.dash, e.name))
             continue
         on_the_right = e.source % 2 == 0
         x, out = (right, 1) if on_the_right else (left, -1)
         start, end, bend = start + 6, end - 6, x + out * _bend(e.target - e.source)
         path = f"M{x:g} {start:g}C{bend:g} {start:g} {bend:g} {end:g} {x + 7 * out:g} {end:g}"
-        color = FAINT if e.dash == DOTTED else ARCS[e.source // 2 % len(ARCS)]
-        pieces.append(arrow(path, (x, end), "left" if on_the_right else "right", color, e.dash))
+        color = FAINT if e.dash == DOTTED else _arc_color(e.source)
+        pieces.append(arrow(path, (x, end), "left" if on_the_right else "right", color, e.dash, e.name))
     for row, y in zip(rows, middle, strict=True):
         top = y - _HEIGHT / 2
         pieces.append(box(left, top, width, _HEIGHT, fill=row.fill, line=row.color, dash=row.dash, radius=8))

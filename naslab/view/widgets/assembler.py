@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable
 
-from ipywidgets import HTML, BoundedIntText, DOMWidget, HBox, HTMLMath, Label, Layout, RadioButtons, VBox
+from ipywidgets import HTML, HTMLMath, Layout, VBox
 
 from naslab.genotypes import FIGURE_5, write_tree_latex
-from naslab.spaces import Decision, Tokens, TreeSpace
+from naslab.spaces import Tokens, TreeSpace
 from naslab.view.graphs import architecture
 from naslab.view.picture import Picture
-from naslab.view.widgets.base import Choices, Pictured, button, facts
+from naslab.view.widgets.base import Choices, Pictured, button, facts, row, toggles
 
 
 class TreeAssembler(Choices, Pictured):
@@ -23,14 +23,16 @@ class TreeAssembler(Choices, Pictured):
         self._space = space
         hint = "The cell of Zoph & Le 2017, figure 5 (base 2)"
         self.preset = button("Figure 5", hint, self._set_figure_5, disabled=_figure_5(space) is None)
-        self.choices = {d.name: _control(d, token) for d, token in zip(space.decisions, tokens, strict=True)}
-        column = VBox(
-            [_row(*item) for item in self.choices.items()],
-            layout=Layout(min_width="440px", max_height="400px", overflow="auto"),
-        )
-        self._formula = HTMLMath(layout=Layout(max_height="400px", overflow="auto"))
+        self.choices = {d.name: toggles(d, token) for d, token in zip(space.decisions, tokens, strict=True)}
+        for name, hint in (
+            ("cell_index.0", "its value before activation is c_t"),
+            ("cell_index.1", "c_(t-1) enters it"),
+        ):
+            self.choices[name].tooltips = [f"{name}: node {n}, {hint}" for n in range(space.nodes)]
+        column = VBox([*self.choices.values()], layout=Layout(flex="1 1 420px", max_height="420px", overflow="auto"))
+        self._formula = HTMLMath(layout=Layout(flex="1 1 380px", max_height="420px", overflow="auto"))
         drawing = HTML()
-        super().__init__(self.choices, [self.preset], [drawing], [drawing, HBox([column, self._formula])])
+        super().__init__(self.choices, [self.preset], [drawing], [drawing, row(column, self._formula)])
 
     def __repr__(self) -> str:
         space = self._space
@@ -61,24 +63,6 @@ def tree_assembler(space: TreeSpace, tokens: Iterable[int]) -> TreeAssembler:
     space and for tokens that are not a string of it.
     """
     return TreeAssembler(space, tokens)
-
-
-def _control(decision: Decision, token: int) -> DOMWidget:
-    """Radio buttons or a number field. JupyterLab takes the arrow keys of a menu, but not those of these two."""
-    if decision.kind == "cell_index":
-        hint = ("its value before activation is c_t", "c_(t-1) is injected into it")[decision.row[0]]
-        looks = {"description": decision.name, "style": {"description_width": "120px"}}
-        return BoundedIntText(token, min=0, max=len(decision.options) - 1, tooltip=f"the node: {hint}", **looks)
-    options = [(str(option), k) for k, option in enumerate(decision.options)]
-    return RadioButtons(options=options, value=token, orientation="horizontal", layout=Layout(width="auto"))
-
-
-def _row(name: str, control: DOMWidget) -> DOMWidget:
-    """A control with its name on the left. A number field shows its own name."""
-    if not isinstance(control, RadioButtons):
-        return control
-    label = Label(name, layout=Layout(width="120px", justify_content="flex-end"))
-    return HBox([label, control], layout=Layout(min_height="32px", align_items="center"))
 
 
 def _figure_5(space: TreeSpace) -> Tokens | None:

@@ -4,7 +4,7 @@ import html
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from ipywidgets import HTML, Button, DOMWidget, HBox, Layout, SelectionSlider, VBox
+from ipywidgets import HTML, Button, DOMWidget, HBox, Layout, Play, SelectionSlider, ToggleButtons, VBox
 
 from naslab.spaces import Decision, Space, Tokens
 from naslab.view.canvas import inline
@@ -127,6 +127,31 @@ def button(name: str, hint: str, press: Callable[[], Any], **look: Any) -> Butto
     made = Button(description=name, tooltip=hint, **look)
     made.on_click(lambda _: press())
     return made
+
+
+def toggles(decision: Decision, token: int, name_width: str = "120px") -> ToggleButtons:
+    """A button for each option of a decision, behind its name. The value is the token. The buttons wrap."""
+    options = [*map(str, decision.options)]
+    return ToggleButtons(
+        options=[(option, k) for k, option in enumerate(options)],
+        value=token,
+        description=decision.name,
+        tooltips=[f"{decision.name}: {option}" for option in options],
+        style={
+            "description_width": name_width,
+            "button_width": "40px" if max(map(len, options)) < 3 else "auto",
+        },
+        layout=Layout(width="auto", height="auto"),
+    )
+
+
+def player(first: int, last: int, at: int, seconds: float, slowest: int) -> Play:
+    """Plays from `first` to `last` within the given seconds, or faster: a step takes at most `slowest` ms, at least 60.
+
+    `jslink` its value to that of a slider.
+    """
+    interval = int(min(slowest, max(60, 1000 * seconds / max(last - first, 1))))
+    return Play(at, min=first, max=last, interval=interval, show_repeat=False)
 
 
 def option_slider(decision: Decision, token: int, name_width: str, layout: Layout) -> SelectionSlider:

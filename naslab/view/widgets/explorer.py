@@ -1,20 +1,25 @@
-"""A string and its network, explored with a slider for each decision."""
+"""A string and its network, explored with a control for each decision."""
 
 from collections.abc import Callable, Iterable
 
 import torch
-from ipywidgets import HTML, HBox, Label, Layout, VBox
+from ipywidgets import HTML, Checkbox, DOMWidget, HBox, Label, Layout, SelectionSlider, ToggleButtons, VBox
 
-from naslab.spaces import CellSpace, ConvSpace, MacroSpace, Space, Tokens, TreeSpace
+from naslab.spaces import CellSpace, ConvSpace, Decision, MacroSpace, Space, Tokens, TreeSpace
 from naslab.view.graphs import architecture
 from naslab.view.picture import Picture
-from naslab.view.widgets.base import Choices, Pictured, button, facts, option_slider
+from naslab.view.widgets.base import Choices, Pictured, button, facts, option_slider, row, toggles
+
+_ALL = 12  # controls that are shown together; if there are more, those of one node at a time
+_BUTTONS = 16  # options that get a button each; if there are more, a slider
 
 
 class StringExplorer(Choices, Pictured):
-    """`sliders` maps a decision's name to its slider, `tokens` is what they show, `sample` draws a random string.
+    """`choices` maps a decision's name to its control, `tokens` is what they show, `sample` draws a random string.
 
-    The sliders can be moved to tokens that are not a string of the space. The text then says why.
+    The controls are toggle buttons, a checkbox for a skip bit, a slider for a decision with many options. If there
+    are many controls, `node` chooses the node or layer whose controls are shown. The controls can be set to tokens
+    that are not a string of the space. The text then says why.
     """
 
     def __init__(
@@ -28,22 +33,52 @@ class StringExplorer(Choices, Pictured):
         self._space, self._count = space, count
         generator = torch.Generator().manual_seed(seed)
         self.sample = button("Sample", "Draw a random string", lambda: setattr(self, "tokens", space.sample(generator)))
-        self.sliders = {
-            d.name: option_slider(d, token, "120px", Layout(width="260px"))
-            for d, token in zip(space.decisions, tokens, strict=True)
-            if len(d.options) > 1
+        self.choices = {
+            d.name: _control(d, token) for d, token in zip(space.decisions, tokens, strict=True) if len(d.options) > 1
         }
-        self._labels = {name: Label(layout=Layout(width="110px", margin="2px 2px 2px 10px")) for name in self.sliders}
-        rows = [
-            HBox([slider, self._labels[name]], layout=Layout(min_height="32px"))
-            for name, slider in self.sliders.items()
-        ]
-        column = VBox(rows, layout=Layout(width="410px", max_height="560px", overflow="auto"))
-        drawing = HTML(layout=Layout(width="540px", min_height="240px"))
-        super().__init__(self.sliders, [HBox([self.sample])], [drawing], [HBox([column, drawing])])
+        self._labels = {
+            name: Label(layout=Layout(margin="2px 2px 2px 10px"))
+            for name, control in self.choices.items()
+            if isinstance(control, SelectionSlider)
+        }
+        groups: dict[str, list[str]] = {}
+        for name in self.choices:
+            groups.setdefault(_group(space, name), []).append(name)
+        blocks = {group: self._block(names) for group, names in groups.items()}
+        wide = isinstance(space, CellSpace | TreeSpace)  # drawn from left to right: the drawing goes below
+        column = VBox([*blocks.values()], layout=Layout(flex="1 1 100%" if wide else "1 1 400px"))
+        self.node = ToggleButtons(
+            options=[*groups],
+            description="show",
+            tooltips=[f"the controls of {group}" for group in groups],
+            style={"description_width": "initial", "button_width": "auto"},
+            layout=Layout(width="auto", height="auto"),
+        )
+        top: list[DOMWidget] = [self.sample]
+        if len(self.choices) > _ALL:
+            top.append(self.node)
+            self.node.observe(lambda change: setattr(column, "children", [blocks[change["new"]]]), "value")
+            column.children = [blocks[self.node.value]]
+        drawing = HTML(layout=Layout(flex="1 1 100%" if wide else "1 1 320px", min_height="240px"))
+        super().__init__(self.choices, [row(*top)], [drawing], [row(column, drawing)])
 
     def __repr__(self) -> str:
-        return f"string explorer: {len(self.sliders)} sliders, {self._space.strings:,} strings"
+        return f"string explorer: {len(self.choices)} choices, {self._space.strings:,} strings"
+
+    def _block(self, names: Iterable[str]) -> DOMWidget:
+        """The controls of a node or layer, one below the other; its skip bits side by side."""
+        rows, bits = list[DOMWidget](), list[Checkbox]()
+        for name in names:
+            control = self.choices[name]
+            if isinstance(control, Checkbox):
+                bits.append(control)
+            elif name in self._labels:
+                rows.append(row(control, self._labels[name]))
+            else:
+                rows.append(control)
+        if bits:
+            rows.append(HBox(bits, layout=Layout(flex_flow="row wrap", margin="0 0 0 120px")))
+        return VBox(rows, layout=Layout(margin="0 0 8px 0", flex="none"))
 
     def _follow(self) -> tuple[str, Picture | None]:
         space, tokens = self._space, self.tokens
@@ -67,11 +102,36 @@ def string_explorer(
     *,
     seed: int = 0,
 ) -> StringExplorer:
-    """A slider for each decision that has a choice. The string, the drawing and `count(tokens)` parameters follow.
+    """A control for each decision that has a choice. The string, the drawing and `count(tokens)` parameters follow.
 
     The button "Sample" draws from `space` with a generator of `seed`. Raises `ValueError` for invalid `tokens`.
     """
     return StringExplorer(space, tokens, count, seed)
+
+
+def _control(decision: Decision, token: int) -> DOMWidget:
+    if decision.kind == "skip":
+        *_, i, _, j = ["", *decision.name.split(".")]
+        return Checkbox(
+            bool(token),
+            description=decision.name,
+            tooltip=f"{decision.name}: layer {i} reads layer {j}",
+            indent=False,
+            layout=Layout(width="auto", margin="2px 14px 2px 2px"),
+        )
+    if len(decision.options) <= _BUTTONS:
+        return toggles(decision, token)
+    return option_slider(decision, token, "120px", Layout(width="min(100%, 420px)"))
+
+
+def _group(space: Space, name: str) -> str:
+    """The node or layer that a decision belongs to."""
+    first, second, *_ = name.split(".")
+    if isinstance(space, CellSpace):
+        return f"{first} {second}"
+    if isinstance(space, TreeSpace):
+        return f"node {first}" if first.isdigit() else first.replace("_", " ")
+    return f"layer {first}"
 
 
 def _clash(space: Space, tokens: Tokens) -> str:
@@ -80,5 +140,5 @@ def _clash(space: Space, tokens: Tokens) -> str:
         for earlier in decision.differs_from:
             if tokens[earlier] == token:
                 other = space.decisions[earlier].name
-                return f"{other} and {decision.name} are both {decision.options[token]}, they must differ: move one"
+                return f"{other} and {decision.name} are both {decision.options[token]}, they must differ: change one"
     return ""

@@ -3,17 +3,20 @@
 from collections.abc import Iterable
 
 import torch
-from ipywidgets import HTML, HBox, IntSlider, Layout
+from ipywidgets import HTML, IntSlider, Layout, jslink
 
 from naslab.controller import Controller
 from naslab.spaces import Decision, Tokens
-from naslab.view.decisions import walk
+from naslab.view.decisions import bars_height, walk
 from naslab.view.picture import Picture
-from naslab.view.widgets.base import Pictured, button, facts, row
+from naslab.view.widgets.base import Pictured, button, facts, player, row
 
 
 class ControllerStepper(Pictured):
-    """`decision`, from 1, is the place in the string `tokens`; `back`, `next`, `sample`, `slider` are the controls."""
+    """`decision`, from 1, is the place in the string `tokens`; `play`, `slider`, `back`, `next` move it.
+
+    `sample` draws another string, and plays how the controller writes it.
+    """
 
     def __init__(self, controller: Controller, tokens: Iterable[int] | None, seed: int) -> None:
         self._controller, self._generator = controller, torch.Generator().manual_seed(seed)
@@ -21,16 +24,27 @@ class ControllerStepper(Pictured):
         count = len(controller.space.decisions)
         self.back = button("Back", "To the decision before", lambda: self._go(-1), layout=Layout(width="80px"))
         self.next = button("Next", "To the next decision", lambda: self._go(+1), layout=Layout(width="80px"))
-        self.slider = IntSlider(1, 1, count, description="decision", tooltip=f"decision 1 to {count} of the string")
-        self.sample = button(
-            "Sample",
-            "Draw another string",
-            lambda: setattr(self, "tokens", self._draw_a_string()),
-            layout=Layout(width="90px"),
+        self.slider = IntSlider(
+            1,
+            min=1,
+            max=count,
+            description="decision",
+            tooltip=f"decision 1 to {count} of the string",
+            style={"description_width": "initial"},
+            layout=Layout(width="min(100%, 320px)"),
         )
-        drawings = [HTML(layout=Layout(width="45%")), HTML(layout=Layout(width="55%"))]
-        controls = row(self.back, self.next, self.slider, self.sample)
-        super().__init__({"decision": self.slider}, [controls], drawings, [HBox(drawings)])
+        self.play = player(1, count, 1, seconds=12, slowest=700)
+        self._link = jslink((self.play, "value"), (self.slider, "value"))
+        self.sample = button(
+            "Sample", "Draw another string and watch it being written", self._sample, layout=Layout(width="90px")
+        )
+        most = bars_height(max(len(d.options) for d in controller.space.decisions))  # nothing below jumps up and down
+        drawings = [
+            HTML(layout=Layout(flex="1 1 360px", min_height=f"{most}px")),
+            HTML(layout=Layout(flex="1 1 420px")),
+        ]
+        controls = row(self.play, self.back, self.next, self.slider, self.sample)
+        super().__init__({"decision": self.slider}, [controls], drawings, [row(*drawings)])
 
     def __repr__(self) -> str:
         return f"controller stepper: {self.slider.max} decisions"
@@ -60,6 +74,11 @@ class ControllerStepper(Pictured):
     def _go(self, by: int) -> None:
         self.slider.value += by  # the slider stops at its ends
 
+    def _sample(self) -> None:
+        self._walk = walk(self._controller, self._draw_a_string())
+        self._move({"decision": 1})
+        self.play.value, self.play.playing = 1, True
+
     def _draw_a_string(self) -> Iterable[int]:
         with torch.no_grad():
             tokens, _, _ = self._controller(1, self._generator)
@@ -83,7 +102,7 @@ class ControllerStepper(Pictured):
 def controller_stepper(
     controller: Controller, tokens: Iterable[int] | None = None, *, seed: int = 0
 ) -> ControllerStepper:
-    """Goes through a string decision by decision, with buttons or a slider. Without `tokens` the controller samples it.
+    """Goes through a string decision by decision. Without `tokens` the controller samples it. Play animates the writing.
 
     The button "Sample" samples another string with a generator of `seed`. Raises `ValueError` for tokens that are not
     a string of the controller's space.
