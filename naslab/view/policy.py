@@ -47,14 +47,13 @@ def compare(rewards: Sequence[float], baseline: bool, settings: Mapping[str, Any
 def draw(rewards: Sequence[float], runs: Mapping[str, Runs], update: int, run: int) -> tuple[Picture, Picture, Picture]:
     """The expected reward over the updates, the policies after an update, and the variance of the estimate."""
     first = next(iter(runs.values()))
-    repeats = first.expected.shape[1]
     lines = {name: _line(name, r.expected) for name, r in runs.items()}
     lines |= {f"one run {name}": Line(name != WITH, r.expected[:, run].numpy(), thin=True) for name, r in runs.items()}
     said = describe(rewards, runs, update, run)
     curves = chart(
         lines,
         xlabel="updates",
-        title=f"Expected reward: mean and middle 80 % of {repeats} runs; thin: run {run + 1}",
+        title=f"Expected reward: mean, middle 80 %; thin: run {run + 1}",
         alt=_sentences(said),
         reference=("best arm", max(rewards)),
         log=False,
@@ -85,10 +84,10 @@ def describe(rewards: Sequence[float], runs: Mapping[str, Runs], update: int, ru
     chances = {name: r.policies[update, run, best] for name, r in runs.items()}
     return {
         "after update": f"{update} of {updates}",
-        f"expected reward, mean ± standard deviation of {repeats} runs": "; ".join(
-            f"{name} {e.mean():.4f} ± {e.std():.4f}" for name, e in now.items()
+        f"expected reward of {repeats} runs": "; ".join(
+            f"{name}: {e.mean():.4f} ± {e.std():.4f}" for name, e in now.items()
         ),
-        f"probability of the best arm in run {run + 1}": "; ".join(f"{name} {p:.2f}" for name, p in chances.items()),
+        f"probability of the best arm in run {run + 1}": "; ".join(f"{name}: {p:.2f}" for name, p in chances.items()),
     }
 
 
@@ -112,7 +111,7 @@ def _bars(rewards: Sequence[float], runs: Mapping[str, Runs], update: int, run: 
     """For each arm the probability of one run with the baseline, and below it without; a line marks the runs' mean."""
     left, full, thick, top = 92.0, 200.0, 17.0, 80.0
     pitch = thick * len(runs) + 10
-    best, height = max(rewards), max(HEIGHT, top + pitch * len(rewards) + 14)
+    best, height = max(rewards), max(HEIGHT, top + pitch * len(rewards) + 20)
     pieces = [text(14, 18, f"Policy of run {run + 1} after update {update}")]
     for k, name in enumerate(runs):
         x = 14.0 + 160 * k
@@ -136,7 +135,9 @@ def _bars(rewards: Sequence[float], runs: Mapping[str, Runs], update: int, run: 
             ]
             said.append(f"{p:.2f} {name}")
         words.append(f"{reward:g}: {', '.join(said)}")
-    pieces.append(text(left + full + 8, top - 14, "black: mean", size=12, color=FAINT))
+    pieces.append(text(left - 8, top - 14, "reward", anchor="end", size=12, color=FAINT))
+    mean = f"black line: mean of the {next(iter(runs.values())).expected.shape[1]} runs"
+    pieces.append(text(left, top + pitch * len(rewards) + 6, mean, size=12, color=FAINT))
     title = f"Policy of run {run + 1} after update {update}"
     return sheet(
         left + full + 90, height, pieces, title, f"Probability of each arm, by its reward. {'; '.join(words)}."

@@ -81,7 +81,7 @@ class Skips:
         side = max(16.0, min(44.0, 420.0 / n))
         left, top = 52.0, 64.0
         pieces = [
-            text(14, 20, "P(layer i reads layer j); framed like its arc: chosen"),
+            text(14, 20, "P(layer i reads layer j); frame: chosen"),
             text(left + side * n / 2, top - 28, "j, earlier layer", anchor="middle", size=12, color=FAINT),
             text(left - 26, top - 10, "i", anchor="end", size=12, color=FAINT),
         ]

@@ -78,7 +78,7 @@ def test_threshold_moves_text_heat_map_and_network_together(anchors):
         assert anchors.threshold == anchors.field.value == threshold
         chosen = int((anchors.matrix >= threshold).sum())
         assert f"{chosen} of 10 have a probability of at least {threshold:.2f}" in anchors.text
-        assert anchors.drawing.count('fill="none" stroke="#D55E00" stroke-width="3"') == chosen  # the frames
+        assert len(frames(anchors.drawing)) == chosen
         skips = [d.row for d, t in zip(MACRO.decisions, anchors.tokens, strict=True) if d.kind == "skip" and t]
         assert skips == [(i, j) for i in range(5) for j in range(i) if anchors.matrix[i, j] >= threshold]
         assert view.architecture(MACRO, anchors.tokens).alt in anchors.drawing
@@ -92,6 +92,63 @@ def test_threshold_moves_text_heat_map_and_network_together(anchors):
         for s in (anchors.tokens, sample(MACRO, 1))
     ]
     assert ops[0] == ops[1]
+
+
+def frames(drawing):
+    """Colour of the frame of each chosen square, by its skip connection."""
+    squares = re.findall(r'<g class="(skip-\d+-\d+) chosen">.*?stroke="(#\w+)" stroke-width="3"/></g>', drawing)
+    assert len(dict(squares)) == len(squares)
+    return dict(squares)
+
+
+@pytest.mark.parametrize("space", [MACRO, spaces.ConvSpace(layers=5)], ids=["macro", "conv"])
+def test_a_square_has_the_colour_and_the_class_of_its_arc(space):
+    anchors = view.anchor_map(controller_of(space), sample(space, 1), 0.0)  # all skips are chosen
+    arcs = re.findall(r'<g class="edge (skip-\d+-\d+)"><path [^>]*stroke="(#\w+)"', anchors.drawing)
+    assert len(arcs) == 10 and dict(arcs) == frames(anchors.drawing)
+    assert len({*dict(arcs).values()}) == 3
+    style = anchors.children[-1].value
+    for name, _ in arcs:
+        assert f".naslab-anchors:has(.{name}:hover) .edge.{name} " in style
+    assert "naslab-anchors" in anchors._dom_classes
+    for hint in ("layer 4 reads layer 0: ", "layer 1 reads layer 0: "):
+        assert f'<title class="hint">{hint}' in anchors.drawing
+    plain = view.architecture(space, anchors.tokens).svg
+    assert "skip-" not in plain and len(re.findall('class="edge"', plain)) == anchors.drawing.count('class="edge')
+
+
+def test_tossed_coins_come_up_with_their_probabilities(anchors):
+    start = anchors.tokens, anchors.drawing
+    count, ups = 400, torch.zeros(5, 5)
+    for k in range(1, count + 1):
+        anchors._tosses, anchors._tossed = k, anchors._skips.toss(anchors._generator, k)
+        ups += anchors._tossed.bits
+    p = anchors.matrix.nan_to_num(0.0)
+    assert ((ups / count - p).abs() <= 4 * (p * (1 - p) / count).sqrt()).all() and (ups.triu() == 0).all()
+    anchors.again.click()
+    assert (anchors.tokens, anchors.drawing) == start and anchors.again.disabled
+
+
+def test_a_toss_is_shown_until_the_threshold_is_used_again(anchors):
+    start, seen = anchors.tokens, set()
+    for k in range(1, 4):
+        anchors.toss.click()
+        skips = {d.row for d, t in zip(MACRO.decisions, anchors.tokens, strict=True) if d.kind == "skip" and t}
+        assert f"{len(skips)} of 10 came up in toss {k}; on average {anchors.matrix.nansum():.1f} do" in anchors.text
+        assert {*frames(anchors.drawing)} == {f"skip-{i}-{j}" for i, j in skips}
+        assert view.architecture(MACRO, anchors.tokens).alt in anchors.drawing and not anchors.again.disabled
+        assert f"{len(skips)} came up in toss {k}." in anchors.picture.alt
+        seen.add(anchors.tokens)
+    assert len(seen) == 3
+    other = view.anchor_map(controller_of(MACRO), sample(MACRO, 1), 0.5)
+    other.toss.click()
+    other.toss.click()
+    other.toss.click()
+    assert other.tokens == anchors.tokens  # equal seeds
+    other.slider.value = 0.51
+    assert "have a probability of at least 0.51" in other.text and other.again.disabled
+    anchors.threshold = 0.5  # as before the toss
+    assert anchors.tokens == start and "of at least 0.50" in anchors.text
 
 
 def test_anchor_map_writes_every_probability_and_no_other(anchors):

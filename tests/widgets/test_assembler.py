@@ -1,6 +1,7 @@
 """The tree assembler: string, tree and formula follow each choice."""
 
 import pytest
+from ipywidgets import ToggleButtons
 
 from naslab import genotypes, spaces, view
 
@@ -22,6 +23,17 @@ def test_every_choice_changes_string_tree_and_formula(base):
         assert tree.formula in tree._formula.value and tree._formula.value.startswith("$$")
         assert view.architecture(space, tree.tokens).alt in tree.drawing
     assert tree._repr_mimebundle_()[0]["text/plain"].startswith(f"tree assembler: base {base}, ")
+
+
+def test_every_option_has_a_button_and_a_hint():
+    space = spaces.TreeSpace(8)
+    tree = view.tree_assembler(space, [0] * len(space.decisions))
+    for decision in space.decisions:
+        control = tree.choices[decision.name]
+        assert isinstance(control, ToggleButtons) and control.description == decision.name
+        assert [name for name, _ in control.options] == [*map(str, decision.options)]
+        assert len(control.tooltips) == len(decision.options) and all(decision.name in tip for tip in control.tooltips)
+    assert tree.choices["cell_index.0"].tooltips[3] == "cell_index.0: node 3, its value before activation is c_t"
 
 
 def test_figure_5_is_one_press_away():

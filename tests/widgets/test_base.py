@@ -68,8 +68,8 @@ def test_every_widget_has_the_still_picture_of_its_state_in_its_bundle():
 
 
 def test_a_widget_without_a_drawing_has_no_picture(explorer):
-    names = list(explorer.sliders)
-    explorer.sliders[names[0]].value = explorer.sliders[names[2]].value = 0  # both inputs of a node
+    names = list(explorer.choices)
+    explorer.choices[names[0]].value = explorer.choices[names[2]].value = 0  # both inputs of a node
     assert explorer.picture is None and explorer.drawing == ""
     data, metadata = explorer._repr_mimebundle_()
     assert sorted(data) == [VIEW, "text/plain"] and metadata == {}

@@ -85,6 +85,7 @@ def test_learners_equal_a_loop_written_out(baseline):
             average = mean if average is None else decay * average + (1 - decay) * mean
             theta = theta + lr * step
         p = np.exp(theta) / np.exp(theta).sum()
+        assert got.policies[-1, n].numpy() == pytest.approx(p, abs=1e-12)
         assert got.expected[-1, n].item() == pytest.approx(p @ rewards, abs=1e-12)
 
 
@@ -139,27 +140,71 @@ def sandbox():
 
 
 def test_sandbox_text_and_drawing_follow_every_control(sandbox):
-    changes = [("m", 8), ("lr", 10.0), ("decay", 0.0), ("baseline", False), ("baseline", True)]
+    changes = [("m", 8), ("lr", 10.0), ("decay", 0.0), ("slider", 5), ("baseline", False), ("baseline", True)]
     for name, value in changes:
         before = sandbox.text, sandbox.drawing
         getattr(sandbox, name).value = value
         assert sandbox.text != before[0] and sandbox.drawing != before[1], name
         assert ("with the baseline" in sandbox.text) == sandbox.baseline.value
         assert ("with the baseline" in sandbox.drawing) == sandbox.baseline.value
-    picture = view.policy_picture(repeats=20, updates=12, m=8, lr=10.0, decay=0.0)
-    assert sandbox.drawing.replace('style="max-width:100%;height:auto" ', "") == picture.svg
+    assert sandbox.picture == view.policy_picture(repeats=20, updates=12, m=8, lr=10.0, decay=0.0, update=5)
+    for words in ("Expected reward: mean", "Policy of run 1 after update 5", "Variance of the estimate"):
+        assert words in sandbox.drawing and words in sandbox.picture.svg
+
+
+def test_play_moves_the_bars_from_the_uniform_policy_and_learns_nothing_anew(sandbox, monkeypatch):
+    monkeypatch.setattr(view.widgets.sandbox, "compare", None)
+    assert (sandbox.play.min, sandbox.play.max, sandbox.slider.value) == (0, 12, 12)
+    assert sandbox._link.source[0] is sandbox.play and sandbox._link.target == (sandbox.slider, "value")
+    drawn = set()
+    for update in range(13):
+        sandbox.slider.value = update
+        assert f"<code>{update} of 12</code>" in sandbox.text
+        drawn.add(sandbox._drawings[1].value)
+    assert len(drawn) == 13
+    sandbox.slider.value = 0
+    assert sandbox._drawings[1].value.count(">0.20</text>") == 10
+    assert "best arm in run 1:</b> <code>with the baseline: 0.20; with b = 0: 0.20" in sandbox.text
+
+
+def test_another_run_is_drawn_beside_the_same_mean(sandbox):
+    learned = bandit.learn(REWARDS, **SETTINGS)
+    for run in [*range(20), 0]:
+        assert sandbox.run == run and f"run {run + 1}:" in sandbox.text
+        chances = [f"{p:.2f}" for p in learned.policies[12, run]]
+        shown = re.findall(r'font-size="12" [^>]*>(\d\.\d\d)</text>', sandbox._drawings[1].value)
+        assert shown[::2] == chances and len(shown) == 2 * len(REWARDS)
+        mean = sandbox._drawings[0].value.count('stroke-width="1"')
+        means = re.findall(r'<polyline [^>]*stroke="#0072B2" stroke-width="2"/>', sandbox._drawings[0].value)
+        assert mean > 2 and len({*means}) == 2  # the mean and its key
+        sandbox.another.click()
+    pictures = [view.policy_picture(repeats=20, updates=12, run=run) for run in (0, 1)]
+    assert sandbox.picture == pictures[1] != pictures[0]
+    for bad in ({"run": 20}, {"run": -1}, {"update": 13}, {"update": 0.5}):
+        with pytest.raises(ValueError, match="expected an int of at least 0"):
+            view.policy_picture(repeats=20, updates=12, **bad)
+
+
+def test_settings_between_the_steps_of_a_slider_are_kept():
+    sandbox = view.policy_sandbox(m=5, lr=0.0, decay=0.995, repeats=5, updates=3)
+    assert (sandbox.m.value, sandbox.lr.value, sandbox.decay.value) == (5, 0.0, 0.995)
+    sandbox = view.policy_sandbox(m=100, lr=3.3, repeats=5, updates=3)
+    assert (sandbox.m.label, sandbox.lr.label) == ("100", "3.3")
+    assert [name for name, _ in sandbox.lr.options] == sorted((name for name, _ in sandbox.lr.options), key=float)
+
+
+REWARDS = (0.90, 0.91, 0.93, 0.94, 0.86)
+SETTINGS = {"baseline": True, "m": 4, "lr": 5.0, "decay": 0.9, "updates": 12, "repeats": 20, "seed": 0}
 
 
 def test_sandbox_says_what_the_runs_came_to(sandbox):
-    learned = bandit.learn(
-        (0.90, 0.91, 0.93, 0.94, 0.86), baseline=True, m=4, lr=5.0, decay=0.9, updates=12, repeats=20, seed=0
-    )
-    assert f"with the baseline {learned.expected[-1].mean():.4f} ± {learned.expected[-1].std():.4f}" in sandbox.text
-    assert f"{learned.variances['b = 0'][1].mean():.3g} with b = 0" in sandbox.text
-    assert "Uniform policy 0.9080, best arm 0.9400" in sandbox.text
+    learned = bandit.learn(REWARDS, **SETTINGS)
+    assert f"with the baseline: {learned.expected[-1].mean():.4f} ± {learned.expected[-1].std():.4f}" in sandbox.text
+    assert f"{learned.variances['b = 0'][1].mean():.3g} with b = 0" in sandbox.picture.alt
+    assert f"run 1:</b> <code>with the baseline: {learned.policies[-1, 0, 3]:.2f}; " in sandbox.text
     assert sandbox._repr_mimebundle_()[0]["text/plain"] == "policy sandbox: 5 arms, 20 runs of 12 updates"
     labels = [c.description for c in (sandbox.baseline, sandbox.m, sandbox.lr, sandbox.decay)]
-    assert labels == ["baseline", "m, children per update", "learning rate", "baseline decay"]
+    assert labels == ["baseline", "children m", "learning rate", "baseline decay"]
 
 
 @pytest.mark.parametrize("setting", [{"rewards": (1.0, 1.0)}, {"lr": 50.0, "updates": 100}, {"rewards": (-3, 0, 1e4)}])

@@ -59,6 +59,17 @@ def test_stepper_moves_by_buttons_slider_and_python():
     assert stepper._repr_mimebundle_()[0]["text/plain"] == "controller stepper: 6 decisions"
 
 
+def test_sample_goes_back_to_the_first_decision_and_plays():
+    stepper = view.controller_stepper(controller_of(spaces.MacroSpace(layers=3)), seed=5)
+    assert not stepper.play.playing and (stepper.play.min, stepper.play.max) == (1, 6)
+    assert stepper._link.source[0] is stepper.play and stepper._link.target == (stepper.slider, "value")
+    stepper.decision = 6
+    stepper.sample.click()
+    assert stepper.decision == 1 and stepper.play.value == 1 and stepper.play.playing
+    assert "1 of 6: 0.op" in stepper.text and f"[{stepper.tokens[0]}] · · · · ·" in stepper.text
+    assert stepper.picture == view.step_picture(controller_of(spaces.MacroSpace(layers=3)), stepper.tokens, 1)
+
+
 def test_stepper_draws_what_the_controller_draws():
     space = spaces.MacroSpace(layers=3)
     controller = controller_of(space, init=2.0)

@@ -8,7 +8,7 @@ from naslab.genotypes import FIGURE_5, write_tree_latex
 from naslab.spaces import Tokens, TreeSpace
 from naslab.view.graphs import architecture
 from naslab.view.picture import Picture
-from naslab.view.widgets.base import Choices, Pictured, button, facts, row, toggles
+from naslab.view.widgets.base import Choices, Pictured, button, facts, name_width, row, toggles
 
 
 class TreeAssembler(Choices, Pictured):
@@ -23,7 +23,8 @@ class TreeAssembler(Choices, Pictured):
         self._space = space
         hint = "The cell of Zoph & Le 2017, figure 5 (base 2)"
         self.preset = button("Figure 5", hint, self._set_figure_5, disabled=_figure_5(space) is None)
-        self.choices = {d.name: toggles(d, token) for d, token in zip(space.decisions, tokens, strict=True)}
+        width, named = name_width(space.decisions), zip(space.decisions, tokens, strict=True)
+        self.choices = {d.name: toggles(d, token, width) for d, token in named}
         for name, hint in (
             ("cell_index.0", "its value before activation is c_t"),
             ("cell_index.1", "c_(t-1) enters it"),

@@ -117,6 +117,9 @@ def _lines(lines: Iterable[str]) -> str:
     return f'<div style="line-height:1.5;max-width:940px">{divs}</div>'
 
 
+FLOWING = {"display": "flex", "width": "auto", "height": "auto"}  # of toggle buttons that wrap beside their name
+
+
 def row(*controls: DOMWidget) -> HBox:
     """Controls side by side. They wrap onto another line where the page is narrow."""
     return HBox(controls, layout=Layout(flex_flow="row wrap"))
@@ -129,7 +132,7 @@ def button(name: str, hint: str, press: Callable[[], Any], **look: Any) -> Butto
     return made
 
 
-def toggles(decision: Decision, token: int, name_width: str = "120px") -> ToggleButtons:
+def toggles(decision: Decision, token: int, name_width: str) -> ToggleButtons:
     """A button for each option of a decision, behind its name. The value is the token. The buttons wrap."""
     options = [*map(str, decision.options)]
     return ToggleButtons(
@@ -141,8 +144,13 @@ def toggles(decision: Decision, token: int, name_width: str = "120px") -> Toggle
             "description_width": name_width,
             "button_width": "40px" if max(map(len, options)) < 3 else "auto",
         },
-        layout=Layout(width="auto", height="auto"),
+        layout=FLOWING,
     )
+
+
+def name_width(decisions: Iterable[Decision]) -> str:
+    """A width in which the longest name fits."""
+    return f"{8 * max(len(d.name) for d in decisions) + 8}px"
 
 
 def player(first: int, last: int, at: int, seconds: float, slowest: int) -> Play:

@@ -8,7 +8,7 @@ from ipywidgets import HTML, Checkbox, DOMWidget, HBox, Label, Layout, Selection
 from naslab.spaces import CellSpace, ConvSpace, Decision, MacroSpace, Space, Tokens, TreeSpace
 from naslab.view.graphs import architecture
 from naslab.view.picture import Picture
-from naslab.view.widgets.base import Choices, Pictured, button, facts, option_slider, row, toggles
+from naslab.view.widgets.base import FLOWING, Choices, Pictured, button, facts, name_width, option_slider, row, toggles
 
 _ALL = 12  # controls that are shown together; if there are more, those of one node at a time
 _BUTTONS = 16  # options that get a button each; if there are more, a slider
@@ -33,9 +33,9 @@ class StringExplorer(Choices, Pictured):
         self._space, self._count = space, count
         generator = torch.Generator().manual_seed(seed)
         self.sample = button("Sample", "Draw a random string", lambda: setattr(self, "tokens", space.sample(generator)))
-        self.choices = {
-            d.name: _control(d, token) for d, token in zip(space.decisions, tokens, strict=True) if len(d.options) > 1
-        }
+        named = [(d, token) for d, token in zip(space.decisions, tokens, strict=True) if len(d.options) > 1]
+        self._indent = name_width(d for d, _ in named if d.kind != "skip")
+        self.choices = {d.name: _control(d, token, self._indent) for d, token in named}
         self._labels = {
             name: Label(layout=Layout(margin="2px 2px 2px 10px"))
             for name, control in self.choices.items()
@@ -46,21 +46,26 @@ class StringExplorer(Choices, Pictured):
             groups.setdefault(_group(space, name), []).append(name)
         blocks = {group: self._block(names) for group, names in groups.items()}
         wide = isinstance(space, CellSpace | TreeSpace)  # drawn from left to right: the drawing goes below
-        column = VBox([*blocks.values()], layout=Layout(flex="1 1 100%" if wide else "1 1 400px"))
+        column = VBox([*blocks.values()], layout=Layout(flex="1 1 100%" if wide else "1 1 420px"))
+        drawing = HTML(layout=Layout(flex="1 1 100%" if wide else "1 1 320px", min_height="240px"))
         self.node = ToggleButtons(
             options=[*groups],
             description="show",
             tooltips=[f"the controls of {group}" for group in groups],
             style={"description_width": "initial", "button_width": "auto"},
-            layout=Layout(width="auto", height="auto"),
+            layout=FLOWING,
         )
-        top: list[DOMWidget] = [self.sample]
+        bottom: list[DOMWidget] = [row(column, drawing)]
+        self._shown = frozenset(d.name for d in space.decisions)
         if len(self.choices) > _ALL:
-            top.append(self.node)
-            self.node.observe(lambda change: setattr(column, "children", [blocks[change["new"]]]), "value")
-            column.children = [blocks[self.node.value]]
-        drawing = HTML(layout=Layout(flex="1 1 100%" if wide else "1 1 320px", min_height="240px"))
-        super().__init__(self.choices, [row(*top)], [drawing], [row(column, drawing)])
+            bottom = [self.node, *bottom]
+
+            def turn() -> None:
+                self._shown, column.children = frozenset(groups[self.node.value]), [blocks[self.node.value]]
+
+            turn()
+            self.node.observe(lambda _: (turn(), self._show()), "value")
+        super().__init__(self.choices, [self.sample], [drawing], bottom)
 
     def __repr__(self) -> str:
         return f"string explorer: {len(self.choices)} choices, {self._space.strings:,} strings"
@@ -77,7 +82,7 @@ class StringExplorer(Choices, Pictured):
             else:
                 rows.append(control)
         if bits:
-            rows.append(HBox(bits, layout=Layout(flex_flow="row wrap", margin="0 0 0 120px")))
+            rows.append(HBox(bits, layout=Layout(flex_flow="row wrap", margin=f"0 0 0 {self._indent}")))
         return VBox(rows, layout=Layout(margin="0 0 8px 0", flex="none"))
 
     def _follow(self) -> tuple[str, Picture | None]:
@@ -88,7 +93,7 @@ class StringExplorer(Choices, Pictured):
         clash = _clash(space, tokens)
         rows = {
             "string": " ".join(map(str, tokens)),
-            "reads": "; ".join(f"{name}={option}" for name, option in chosen.items()),
+            "reads": "; ".join(f"{name}={option}" for name, option in chosen.items() if name in self._shown),
             **({"not a string of the space": clash} if clash else {"parameters": f"{self._count(tokens):,}"}),
             "strings in the space": f"{space.strings:,}",
         }
@@ -109,7 +114,7 @@ def string_explorer(
     return StringExplorer(space, tokens, count, seed)
 
 
-def _control(decision: Decision, token: int) -> DOMWidget:
+def _control(decision: Decision, token: int, indent: str) -> DOMWidget:
     if decision.kind == "skip":
         *_, i, _, j = ["", *decision.name.split(".")]
         return Checkbox(
@@ -120,8 +125,8 @@ def _control(decision: Decision, token: int) -> DOMWidget:
             layout=Layout(width="auto", margin="2px 14px 2px 2px"),
         )
     if len(decision.options) <= _BUTTONS:
-        return toggles(decision, token)
-    return option_slider(decision, token, "120px", Layout(width="min(100%, 420px)"))
+        return toggles(decision, token, indent)
+    return option_slider(decision, token, indent, Layout(width="min(100%, 420px)"))
 
 
 def _group(space: Space, name: str) -> str:

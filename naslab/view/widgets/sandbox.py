@@ -41,14 +41,14 @@ class PolicySandbox(Pictured):
         self.decay = FloatSlider(decay, min=0, max=max(0.99, decay), step=0.01, **_look("baseline decay", hint))
         self.play = player(0, updates, updates, seconds=10, slowest=500)
         self.slider = IntSlider(
-            updates, min=0, max=updates, **_look("update", "how many updates were made", "min(100%, 480px)")
+            updates, min=0, max=updates, **_look("update", "how many updates were made", "min(100%, 440px)")
         )
         self._link = jslink((self.play, "value"), (self.slider, "value"))
         self.another = button("Another run", "Show the next of the runs beside the mean", self._next)
         controls = {"baseline": self.baseline, "m": self.m, "lr": self.lr, "decay": self.decay, "update": self.slider}
-        top = [row(self.baseline, self.m, self.lr, self.decay), row(self.play, self.slider, self.another)]
-        drawings = [HTML(layout=Layout(flex=f"0 1 {width}px")) for width in (475, 382, 475)]
-        super().__init__(controls, top, drawings, [row(*drawings)])
+        settings = row(self.m, self.lr, self.decay, self.baseline)
+        drawings = [HTML(layout=Layout(flex=f"1 1 {width}px")) for width in (420, 330, 420)]
+        super().__init__(controls, [settings, row(self.play, self.slider, self.another)], drawings, [row(*drawings)])
 
     def __repr__(self) -> str:
         updates, repeats = self._fixed["updates"], self._fixed["repeats"]
@@ -109,6 +109,6 @@ def _with(steps: Iterable[float], value: float) -> list[tuple[str, float]]:
     return [(f"{step:g}", step) for step in sorted({*steps, value})]
 
 
-def _look(name: str, hint: str, width: str = "min(100%, 290px)") -> dict[str, Any]:
+def _look(name: str, hint: str, width: str = "min(100%, 380px)") -> dict[str, Any]:
     style, layout = {"description_width": "initial"}, Layout(width=width, margin="2px 16px 2px 2px")
     return {"description": name, "tooltip": hint, "style": style, "layout": layout}

@@ -102,10 +102,10 @@ class ControllerStepper(Pictured):
 def controller_stepper(
     controller: Controller, tokens: Iterable[int] | None = None, *, seed: int = 0
 ) -> ControllerStepper:
-    """Goes through a string decision by decision. Without `tokens` the controller samples it. Play animates the writing.
+    """Goes through a string decision by decision. Without `tokens` the controller samples it.
 
-    The button "Sample" samples another string with a generator of `seed`. Raises `ValueError` for tokens that are not
-    a string of the controller's space.
+    Play animates the writing. The button "Sample" samples another string with a generator of `seed`, and plays it.
+    Raises `ValueError` for tokens that are not a string of the controller's space.
     """
     return ControllerStepper(controller, tokens, seed)
 
