@@ -19,7 +19,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect, sync_playwright
 from promise import chromium
 
 ROOT = Path(__file__).parent.parent
@@ -187,116 +187,228 @@ def test_the_lesson_runs_in_jupyterlab(path: Path, browser_page: Page, lab: str)
     assert errors == []
 
 
+TOO_WIDE_OR_NARROW = """widget => {
+    const box = e => e.getBoundingClientRect();
+    const seen = all => [...widget.querySelectorAll(all)].filter(e => box(e).width && box(e).height);
+    const name = e => `${e.className.baseVal ?? e.className}: ${e.textContent.slice(0, 40)}`;
+    const wide = seen(".jupyter-widgets, button, svg").filter(e => box(e).right > box(widget).right + 1);
+    const controls = ".noUi-target, .widget-checkbox, .widget-htmlmath, input[type='number']";
+    const narrow = [...widget.querySelectorAll(controls), ...seen("button")].filter(e => box(e).width < 40);
+    return [box(widget).right <= window.innerWidth, wide.map(name), narrow.map(name)];
+}"""
+
+
+def narrow(page: Page, widget: Locator, name: str) -> None:
+    """On a page of 900 pixels nothing is wider than the page, and no control is narrower than 40 pixels."""
+    page.set_viewport_size({"width": 900, "height": 1400})
+    page.wait_for_timeout(700)
+    assert widget.evaluate(TOO_WIDE_OR_NARROW) == [True, [], []]
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    widget.screenshot(path=SHOTS / f"{name}-900.png")
+    page.set_viewport_size({"width": 1280, "height": 1400})
+    page.wait_for_timeout(700)
+
+
+def press(control: Locator, key: str = "Enter") -> None:
+    control.focus()
+    control.press(key)
+
+
+def drawn(widget: Locator) -> str:
+    return "".join(widget.locator("svg[role='img']").evaluate_all("all => all.map(e => e.outerHTML)"))
+
+
 def work_the_duel(page: Page) -> None:
     """Enter on another op changes the cell, its accuracy and its place; a bet keeps the score."""
     widget = page.locator(".jp-OutputArea-output:has(button:text-is('Bet'))").first
     text = widget.locator(".widget-html-content").first
     text.scroll_into_view_if_needed()
     expect(text).to_contain_text("88.42 %, number 5,595 of 15,625", timeout=20_000)
-
-    def drawn() -> list[str]:
-        return widget.locator("svg[role='img']").evaluate_all("all => all.map(e => e.outerHTML)")
-
-    before = drawn()
-    op = widget.get_by_role("button", name="3x3", exact=True).nth(4)  # of the edge 1 -> 3
-    op.focus()
-    op.press("Enter")
+    before = drawn(widget)
+    press(widget.get_by_role("button", name="3x3", exact=True).nth(4))  # of the edge 1 -> 3
     expect(text).not_to_contain_text("88.42 %", timeout=20_000)
     page.wait_for_timeout(1500)  # text and drawings are messages of their own
-    assert len(before) == 2 and all(one != other for one, other in zip(before, drawn(), strict=True))
-    bet = widget.get_by_role("button", name="Bet", exact=True)
-    bet.focus()
-    bet.press("Enter")
+    assert drawn(widget) != before
+    press(widget.get_by_role("button", name="Bet", exact=True))
     expect(text).to_contain_text("score: you", timeout=20_000)
     expect(text).to_contain_text("this bet: dice")
+    narrow(page, widget, "duel")
 
 
-def work_the_string_explorer(page: Page, slider: int = 0) -> None:
-    """Every arrow key on a slider changes the string and the drawing, and the parameter count with them."""
-    widget = page.locator(".jp-OutputArea-output:has(.noUi-handle)").first
-    handle = widget.locator(".noUi-handle").nth(slider)
-    seen = []
-    handle.scroll_into_view_if_needed()
-    handle.focus()
-    for key in ("Home", "ArrowRight", "ArrowRight", "ArrowRight"):
-        before = widget.inner_html()
-        handle.press(key)
-        if key != "Home":  # there it may have been
-            page.wait_for_function(
-                "([e, html]) => e.innerHTML !== html", arg=[widget.element_handle(), before], timeout=20_000
-            )
-        page.wait_for_timeout(700)  # string and drawing are two messages
-        text = widget.locator(".widget-html-content").first.inner_text()
-        lines = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-        seen.append((lines["string"], lines["parameters"], widget.locator("svg").first.evaluate("e => e.outerHTML")))
-    strings, counts, drawings = (set(column) for column in zip(*seen, strict=True))
-    assert len(strings) == len(drawings) == 4
+def work_the_string_explorer(page: Page, node: str | None = None) -> None:
+    """Enter on an op's button and the space bar on a skip bit change the string, the count and the drawing."""
+    widget = page.locator(".jp-OutputArea-output:has(.widget-toggle-buttons)").first
+    text = widget.locator(".widget-html-content").first
+    widget.scroll_into_view_if_needed()
+    if node:
+        press(widget.get_by_role("button", name=node, exact=True))
+        expect(text).to_contain_text(f"{node.replace(' ', '.')}.0.op=", timeout=20_000)
+    name = f"{node.replace(' ', '.')}.0.op" if node else "0.op"
+    ops = widget.locator(".widget-toggle-buttons", has=page.get_by_text(name, exact=True)).get_by_role("button")
+
+    def seen() -> tuple[str, str, str]:
+        page.wait_for_timeout(1000)  # text and drawing are messages of their own
+        lines = dict(line.split(":", 1) for line in text.inner_text().splitlines() if ":" in line)
+        return lines["string"], lines["parameters"], drawn(widget)
+
+    views = []
+    for op in ops.all()[:4]:
+        press(op)
+        expect(text).to_contain_text(f"{name}={op.inner_text()}", timeout=20_000)
+        views.append(seen())
+    if not node:
+        press(widget.get_by_role("checkbox", name="2.skip.0", exact=True), "Space")
+        expect(text).to_contain_text("2.skip.0=1", timeout=20_000)
+        views.append(seen())
+    strings, counts, drawings = (set(column) for column in zip(*views, strict=True))
+    assert len(strings) == len(drawings) == len(views)
     assert len(counts) > 1
+    press(widget.get_by_role("button", name="Sample", exact=True))
+    assert seen()[0] not in strings
+    narrow(page, widget, "explorer")
+
+
+BURST = """([widget, nth]) => {
+    window.texts = 0;
+    const text = [...widget.querySelectorAll(".widget-html-content")].find(e => e.textContent.includes("after update"));
+    new MutationObserver(() => { window.texts += 1; }).observe(text, {childList: true});
+    const handle = widget.querySelectorAll(".noUi-handle")[nth];
+    const track = handle.closest(".noUi-base").getBoundingClientRect();
+    const fire = (target, type, x, buttons) => target.dispatchEvent(new MouseEvent(type, {
+        bubbles: true, cancelable: true, view: window, clientX: x, clientY: track.top, buttons}));
+    fire(handle, "mousedown", track.left, 1);
+    for (let k = 0; k <= 90; k++) fire(document.documentElement, "mousemove", track.left + track.width * k / 100, 1);
+    fire(document.documentElement, "mouseup", track.left, 0);
+}"""
+
+
+def work_the_policy_sandbox(page: Page) -> None:
+    """Play moves the bars from the start; keys move the settings; of many quick moves only the last ones are drawn."""
+    widget = page.locator(".jp-OutputArea-output:has(button:has-text('Another run'))").first
+    text = widget.locator(".widget-html-content", has_text="after update").first
+
+    def seen() -> tuple[str, str]:
+        page.wait_for_timeout(1500)  # text and drawings are messages of their own
+        return text.inner_text(), drawn(widget)
+
+    play = widget.locator(".widget-play button").first  # it is also the button for a pause
+    play.scroll_into_view_if_needed()
+    press(play)
+    page.wait_for_timeout(1500)
+    press(play)
+    views = [seen()]
+    update = int(re.findall(r"\d+", views[-1][0])[0])
+    assert 0 < update < 100 and seen() == views[-1]
+    m, rate, decay, place = widget.locator(".noUi-handle").all()
+    for control, key, words in (
+        (place, "ArrowRight", f"after update: {update + 1} of 100"),
+        (place, "Home", "with the baseline: 0.20; with b = 0: 0.20"),
+        (place, "End", "after update: 100 of 100"),
+        (m, "ArrowRight", "200 runs"),
+        (rate, "ArrowLeft", "200 runs"),
+        (decay, "ArrowLeft", "200 runs"),
+        (widget.get_by_role("button", name="Another run"), "Enter", "in run 2"),
+        (widget.get_by_role("checkbox", name="baseline"), "Space", "in run 2: with b = 0"),
+    ):
+        press(control, key)
+        expect(text).to_contain_text(words, timeout=20_000)
+        views.append(seen())
+    assert all(len(set(column)) == len(views) for column in zip(*views, strict=True))
+    press(widget.get_by_role("checkbox", name="baseline"), "Space")
+    expect(text).to_contain_text("with the baseline", timeout=20_000)
+    page.wait_for_timeout(1500)
+    page.evaluate(BURST, [widget.element_handle(), 2])
+    page.wait_for_timeout(3000)
+    assert 0 < page.evaluate("window.texts") <= 3  # of 90 moves: the first, and those after it as one
+    narrow(page, widget, "sandbox")
 
 
 def work_the_tree_assembler(page: Page) -> None:
-    """The button sets figure 5 and the space bar chooses another function; drawing and formula follow."""
+    """The button sets figure 5, another one chooses a function; drawing and formula follow."""
     widget = page.locator(".jp-OutputArea-output:has(button:text-is('Figure 5'))").first
     text, formula = widget.locator(".widget-html-content").first, widget.locator("mjx-container").first
 
     def seen() -> tuple[str, str, str]:
-        drawing = widget.locator("svg[role='img']").first.evaluate("e => e.outerHTML")
         string = next(line for line in text.inner_text().splitlines() if line.startswith("string:"))
-        return string.removeprefix("string:").strip(), drawing, formula.evaluate("e => e.outerHTML")
+        return string.removeprefix("string:").strip(), drawn(widget), formula.evaluate("e => e.outerHTML")
 
     button = widget.get_by_role("button", name="Figure 5")
     button.scroll_into_view_if_needed()
     formula.wait_for(timeout=20_000)
-    start = seen()
-    button.focus()
-    button.press("Enter")
-    expect(text).to_contain_text("0 1 1 3 1 2 0 3 1 0", timeout=20_000)
-    page.wait_for_timeout(1500)  # string, drawing and formula are messages of their own
-    figure_5 = seen()
-    choice = widget.get_by_role("radio", name="sigmoid", exact=True).first
-    choice.focus()
-    choice.press("Space")
-    expect(text).to_contain_text("0 2 1 3 1 2 0 3 1 0", timeout=20_000)
-    page.wait_for_timeout(1500)
-    assert all(len(set(column)) == 3 for column in zip(start, figure_5, seen(), strict=True))
+    views = [seen()]
+    for choice, string in (
+        (button, "0 1 1 3 1 2 0 3 1 0"),
+        (widget.get_by_role("button", name="sigmoid", exact=True).first, "0 2 1 3 1 2 0 3 1 0"),
+        (widget.get_by_role("button", name="2", exact=True).first, "0 2 1 3 1 2 0 3 2 0"),
+    ):
+        press(choice)
+        expect(text).to_contain_text(string, timeout=20_000)
+        page.wait_for_timeout(1500)  # string, drawing and formula are messages of their own
+        views.append(seen())
+    assert all(len(set(column)) == 4 for column in zip(*views, strict=True))
+    narrow(page, widget, "assembler")
 
 
 def work_the_controller_stepper(page: Page) -> None:
-    """Enter on the button goes a decision on; what is said and drawn follows."""
+    """Enter on the button goes a decision on; Sample goes back to the first and plays; what is drawn follows."""
     widget = page.locator(".jp-OutputArea-output:has(button:text-is('Next'))").first
     text = widget.locator(".widget-html-content").first
     button = widget.get_by_role("button", name="Next")
     button.scroll_into_view_if_needed()
     expect(text).to_contain_text("1 of 18: 0.filter_height", timeout=20_000)
-    drawing = widget.locator("svg[role='img']").first
-    before = drawing.evaluate("e => e.outerHTML")
-    button.focus()
-    button.press("Enter")
+    before = drawn(widget)
+    press(button)
     expect(text).to_contain_text("2 of 18: 0.filter_width", timeout=20_000)
-    page.wait_for_timeout(700)  # text and drawings are messages of their own
-    assert drawing.evaluate("e => e.outerHTML") != before
+    page.wait_for_timeout(1000)  # text and drawings are messages of their own
+    assert drawn(widget) != before
+    press(widget.locator(".noUi-handle").first, "End")
+    expect(text).to_contain_text("18 of 18", timeout=20_000)
+    press(widget.get_by_role("button", name="Sample"))
+    expect(text).to_contain_text(re.compile(r"\b[2-9] of 18"), timeout=20_000)
+    press(widget.locator(".widget-play button").first)  # a pause
+    page.wait_for_timeout(1500)
+    at = text.inner_text()
+    page.wait_for_timeout(2000)
+    assert text.inner_text() == at
+    narrow(page, widget, "stepper")
 
 
 def work_the_anchor_map(page: Page) -> None:
-    """Ten arrow keys raise the threshold by a tenth; fewer skips are chosen, in the text and in the drawing."""
-    widget = page.locator(".jp-OutputArea-output:has(input[type='number'])").first
+    """Keys raise the threshold, coins are tossed; text and drawing follow. The pointer on a square marks its arc."""
+    widget = page.locator(".jp-OutputArea-output:has(button:has-text('Toss the coins'))").first
     text = widget.locator(".widget-html-content").first
     threshold = widget.get_by_role("spinbutton", name="threshold")
     threshold.scroll_into_view_if_needed()
     expect(text).to_contain_text("of at least 0.35", timeout=20_000)
 
     def seen() -> tuple[int, str]:
+        page.wait_for_timeout(1500)  # text and drawings are messages of their own
         line = next(line for line in text.inner_text().splitlines() if line.startswith("skips chosen:"))
-        return int(line.split(":")[1].split()[0]), widget.locator("svg[role='img']").last.evaluate("e => e.outerHTML")
+        return int(line.split(":")[1].split()[0]), drawn(widget)
 
     chosen, drawing = seen()
+    square = widget.locator("g.chosen").first
+    name = square.evaluate("e => e.classList[0]")
+    arc = widget.locator(f".edge.{name} path")
+    assert arc.evaluate("e => getComputedStyle(e).strokeWidth") == "1.5px"
+    square.hover()
+    assert arc.evaluate("e => getComputedStyle(e).strokeWidth") == "4px"
     threshold.focus()
     for _ in range(10):
         threshold.press("ArrowUp")
     expect(text).to_contain_text("of at least 0.45", timeout=20_000)
-    page.wait_for_timeout(1500)
     fewer, other = seen()
     assert fewer < chosen and other != drawing
+    toss, again = (widget.get_by_role("button", name=name) for name in ("Toss the coins", "Use the threshold"))
+    drawings = {other}
+    for k in (1, 2):
+        press(toss)
+        expect(text).to_contain_text(f"came up in toss {k}", timeout=20_000)
+        drawings.add(seen()[1])
+    press(again)
+    expect(text).to_contain_text("of at least 0.45", timeout=20_000)
+    assert len(drawings) == 3 and seen() == (fewer, other)
+    narrow(page, widget, "anchors")
 
 
 def work_the_path_explorer(page: Page) -> None:
@@ -437,10 +549,11 @@ def work_the_search_race(page: Page) -> None:
 WORK = {
     "00": [work_the_duel],
     "01": [work_the_string_explorer],
+    "02": [work_the_policy_sandbox],
     "03": [work_the_controller_stepper, work_the_anchor_map],
     "04": [work_the_tree_assembler],
     "05": [work_the_path_explorer],
-    "06": [partial(work_the_string_explorer, slider=1)],  # an op, with options enough
+    "06": [partial(work_the_string_explorer, node="normal 3")],
     "07": [work_the_blender],
     "08": [work_the_toy_landscape],
     "09": [work_the_search_scrubber],

@@ -72,19 +72,36 @@ def learn(
     moving average, and with the best constant. Equal seeds draw equal numbers, whatever else is chosen.
     Raises `ValueError` for fewer than two rewards and for numbers outside their range.
     """
+    return learn_each(rewards, (baseline,), m=m, lr=lr, decay=decay, updates=updates, repeats=repeats, seed=seed)[0]
+
+
+def learn_each(
+    rewards: Sequence[float],
+    baselines: Sequence[bool],
+    *,
+    m: int,
+    lr: float,
+    decay: float,
+    updates: int,
+    repeats: int,
+    seed: int,
+) -> list[Runs]:
+    """The runs of `learn` for each of `baselines`, all in one pass."""
     check(rewards, lr, decay, m=m, updates=updates, repeats=repeats)
+    n = len(baselines) * repeats
+    used = torch.tensor(baselines, dtype=torch.float64).repeat_interleave(repeats)  # (n,): 1 with a baseline, else 0
     rewards_ = torch.tensor(list(rewards), dtype=torch.float64)
     uniform = torch.rand(updates, repeats, m, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    theta = torch.zeros(repeats, len(rewards_), dtype=torch.float64)
-    average = torch.zeros(repeats, dtype=torch.float64)
+    theta = torch.zeros(n, len(rewards_), dtype=torch.float64)
+    average = torch.zeros(n, dtype=torch.float64)
     policies, averages = [], []
-    for u, draws in enumerate(uniform):
+    for u, draws in enumerate(uniform.repeat(1, len(baselines), 1)):
         p = theta.softmax(-1)  # (n, k)
         policies.append(p)
         averages.append(average)
         arms = torch.searchsorted(p.cumsum(-1)[:, :-1].contiguous(), draws, right=True)  # (n, m)
         counts = torch.zeros_like(p).scatter_add_(-1, arms, torch.ones_like(draws))
-        theta = theta + lr * estimate(p, counts, rewards_, average if baseline else 0.0)
+        theta = theta + lr * estimate(p, counts, rewards_, used * average)
         mean = counts @ rewards_ / m
         average = decay * average + (1 - decay) * mean if u else mean
     policies.append(theta.softmax(-1))
@@ -92,7 +109,9 @@ def learn(
     p = after[:-1]
     baselines = {"b = moving average": b, "b = 0": torch.zeros_like(b), "b = best constant": best_baseline(p, rewards_)}
     variances = {name: variance(p, rewards_, at, m) for name, at in baselines.items()}
-    return Runs(after, after @ rewards_, variances)
+    expected = after @ rewards_
+    each = [slice(k, k + repeats) for k in range(0, n, repeats)]
+    return [Runs(after[:, s], expected[:, s], {name: v[:, s] for name, v in variances.items()}) for s in each]
 
 
 def check(rewards: Sequence[float], lr: float, decay: float, **counts: int) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from naslab import checks
-from naslab.view.bandit import Runs, learn
+from naslab.view.bandit import Runs, learn_each
 from naslab.view.canvas import above, beside, box, polyline, sheet, text
 from naslab.view.chart import HEIGHT, Line, chart
 from naslab.view.picture import BLUE, FAINT, INK, VERMILLION, Picture
@@ -41,7 +41,7 @@ def policy_picture(
 def compare(rewards: Sequence[float], baseline: bool, settings: Mapping[str, Any]) -> dict[str, Runs]:
     """The runs of `bandit.learn` without a baseline, and before them those with it if `baseline` is true."""
     kinds = {WITH: True, WITHOUT: False} if baseline else {WITHOUT: False}
-    return {name: learn(rewards, baseline=kind, **settings) for name, kind in kinds.items()}
+    return dict(zip(kinds, learn_each(rewards, [*kinds.values()], **settings), strict=True))
 
 
 def draw(rewards: Sequence[float], runs: Mapping[str, Runs], update: int, run: int) -> tuple[Picture, Picture, Picture]:

@@ -89,6 +89,15 @@ def test_learners_equal_a_loop_written_out(baseline):
         assert got.expected[-1, n].item() == pytest.approx(p @ rewards, abs=1e-12)
 
 
+def test_learners_of_one_pass_equal_those_of_two():
+    settings = {name: value for name, value in settings_of(m=4, updates=30).items() if name != "baseline"}
+    for baseline, learned in zip((False, True), bandit.learn_each(R.tolist(), (False, True), **settings), strict=True):
+        alone = bandit.learn(R.tolist(), baseline=baseline, **settings)
+        torch.testing.assert_close(learned.policies, alone.policies, rtol=0, atol=1e-12)
+        torch.testing.assert_close(learned.expected, alone.expected, rtol=0, atol=1e-12)
+        torch.testing.assert_close(learned.variances, alone.variances, rtol=0, atol=1e-12)
+
+
 def test_learners_first_steps_average_to_the_exact_gradient_and_variance():
     learned = bandit.learn([0.1, 0.5, 0.9], **settings_of(updates=2, repeats=20_000, lr=1e-3, m=2))
     p, rewards = torch.full((3,), 1 / 3, dtype=torch.float64), torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)

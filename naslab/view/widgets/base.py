@@ -16,6 +16,8 @@ class Pictured(VBox):
 
     Its display bundle also holds a still picture of its state: JupyterLab shows the widget; nbconvert, nbviewer and
     GitHub, which run no widgets, show the picture.
+
+    No moves queue up here: the page sends one change of a control at a time, and merges those made meanwhile.
     """
 
     def __init__(
@@ -104,20 +106,9 @@ class Choices:
 
 def facts(rows: Mapping[str, str]) -> str:
     """A line of HTML for each name and value."""
-    return _lines(f"<b>{html.escape(k)}:</b> <code>{html.escape(v)}</code>" for k, v in rows.items())
-
-
-def sentences(lines: Iterable[str]) -> str:
-    """A line of HTML for each sentence."""
-    return _lines(map(html.escape, lines))
-
-
-def _lines(lines: Iterable[str]) -> str:
+    lines = (f"<b>{html.escape(k)}:</b> <code>{html.escape(v)}</code>" for k, v in rows.items())
     divs = "".join(f"<div>{line}</div>" for line in lines)
     return f'<div style="line-height:1.5;max-width:940px">{divs}</div>'
-
-
-FLOWING = {"display": "flex", "width": "auto", "height": "auto"}  # of toggle buttons that wrap beside their name
 
 
 def row(*controls: DOMWidget) -> HBox:
@@ -132,20 +123,23 @@ def button(name: str, hint: str, press: Callable[[], Any], **look: Any) -> Butto
     return made
 
 
-def toggles(decision: Decision, token: int, name_width: str) -> ToggleButtons:
-    """A button for each option of a decision, behind its name. The value is the token. The buttons wrap."""
+def toggles(decision: Decision, token: int, width: str) -> ToggleButtons:
+    """A button for each option of a decision, beside its name, which has the given width. The value is the token."""
     options = [*map(str, decision.options)]
     return ToggleButtons(
         options=[(option, k) for k, option in enumerate(options)],
         value=token,
         description=decision.name,
         tooltips=[f"{decision.name}: {option}" for option in options],
-        style={
-            "description_width": name_width,
-            "button_width": "40px" if max(map(len, options)) < 3 else "auto",
-        },
-        layout=FLOWING,
+        style={"description_width": width, "button_width": "40px" if max(map(len, options)) < 3 else "auto"},
+        layout=beside_name(width),
     )
+
+
+def beside_name(width: str) -> Layout:
+    """Toggle buttons that wrap beside a name of this width."""
+    columns = f"{width} minmax(0, 1fr)"
+    return Layout(display="grid", grid_template_columns=columns, width="auto", height="auto", margin="2px")
 
 
 def name_width(decisions: Iterable[Decision]) -> str:
@@ -154,7 +148,7 @@ def name_width(decisions: Iterable[Decision]) -> str:
 
 
 def player(first: int, last: int, at: int, seconds: float, slowest: int) -> Play:
-    """Plays from `first` to `last` within the given seconds, or faster: a step takes at most `slowest` ms, at least 60.
+    """Plays from `first` to `last` within so many seconds; a step takes at least 60 ms and at most `slowest`.
 
     `jslink` its value to that of a slider.
     """

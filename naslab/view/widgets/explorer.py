@@ -8,7 +8,17 @@ from ipywidgets import HTML, Checkbox, DOMWidget, HBox, Label, Layout, Selection
 from naslab.spaces import CellSpace, ConvSpace, Decision, MacroSpace, Space, Tokens, TreeSpace
 from naslab.view.graphs import architecture
 from naslab.view.picture import Picture
-from naslab.view.widgets.base import FLOWING, Choices, Pictured, button, facts, name_width, option_slider, row, toggles
+from naslab.view.widgets.base import (
+    Choices,
+    Pictured,
+    beside_name,
+    button,
+    facts,
+    name_width,
+    option_slider,
+    row,
+    toggles,
+)
 
 _ALL = 12  # controls that are shown together; if there are more, those of one node at a time
 _BUTTONS = 16  # options that get a button each; if there are more, a slider
@@ -53,7 +63,7 @@ class StringExplorer(Choices, Pictured):
             description="show",
             tooltips=[f"the controls of {group}" for group in groups],
             style={"description_width": "initial", "button_width": "auto"},
-            layout=FLOWING,
+            layout=beside_name("max-content"),
         )
         bottom: list[DOMWidget] = [row(column, drawing)]
         self._shown = frozenset(d.name for d in space.decisions)
