@@ -306,14 +306,15 @@ def work_the_policy_sandbox(page: Page) -> None:
         (place, "End", "after update: 100 of 100"),
         (m, "ArrowRight", "200 runs"),
         (rate, "ArrowLeft", "200 runs"),
-        (decay, "ArrowLeft", "200 runs"),
+        (decay, "Home", "200 runs"),
         (widget.get_by_role("button", name="Another run"), "Enter", "in run 2"),
         (widget.get_by_role("checkbox", name="baseline"), "Space", "in run 2: with b = 0"),
     ):
         press(control, key)
         expect(text).to_contain_text(words, timeout=20_000)
         views.append(seen())
-    assert all(len(set(column)) == len(views) for column in zip(*views, strict=True))
+    texts, drawings = (set(column) for column in zip(*views, strict=True))
+    assert len(drawings) == len(views) == len(texts) + 1  # the decay moves the rewards by less than is written
     press(widget.get_by_role("checkbox", name="baseline"), "Space")
     expect(text).to_contain_text("with the baseline", timeout=20_000)
     page.wait_for_timeout(1500)

@@ -77,7 +77,7 @@ def learn(
 
 def learn_each(
     rewards: Sequence[float],
-    baselines: Sequence[bool],
+    with_baseline: Sequence[bool],
     *,
     m: int,
     lr: float,
@@ -86,16 +86,18 @@ def learn_each(
     repeats: int,
     seed: int,
 ) -> list[Runs]:
-    """The runs of `learn` for each of `baselines`, all in one pass."""
+    """The runs of `learn` for each of `with_baseline`, all in one pass."""
     check(rewards, lr, decay, m=m, updates=updates, repeats=repeats)
-    n = len(baselines) * repeats
-    used = torch.tensor(baselines, dtype=torch.float64).repeat_interleave(repeats)  # (n,): 1 with a baseline, else 0
+    n = len(with_baseline) * repeats
+    used = torch.tensor(with_baseline, dtype=torch.float64).repeat_interleave(
+        repeats
+    )  # (n,): 1 with a baseline, else 0
     rewards_ = torch.tensor(list(rewards), dtype=torch.float64)
     uniform = torch.rand(updates, repeats, m, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     theta = torch.zeros(n, len(rewards_), dtype=torch.float64)
     average = torch.zeros(n, dtype=torch.float64)
     policies, averages = [], []
-    for u, draws in enumerate(uniform.repeat(1, len(baselines), 1)):
+    for u, draws in enumerate(uniform.repeat(1, len(with_baseline), 1)):
         p = theta.softmax(-1)  # (n, k)
         policies.append(p)
         averages.append(average)

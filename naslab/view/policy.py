@@ -84,7 +84,7 @@ def describe(rewards: Sequence[float], runs: Mapping[str, Runs], update: int, ru
     chances = {name: r.policies[update, run, best] for name, r in runs.items()}
     return {
         "after update": f"{update} of {updates}",
-        f"expected reward of {repeats} runs": "; ".join(
+        f"expected reward, mean ± std of {repeats} runs": "; ".join(
             f"{name}: {e.mean():.4f} ± {e.std():.4f}" for name, e in now.items()
         ),
         f"probability of the best arm in run {run + 1}": "; ".join(f"{name}: {p:.2f}" for name, p in chances.items()),
@@ -136,8 +136,8 @@ def _bars(rewards: Sequence[float], runs: Mapping[str, Runs], update: int, run: 
             said.append(f"{p:.2f} {name}")
         words.append(f"{reward:g}: {', '.join(said)}")
     pieces.append(text(left - 8, top - 14, "reward", anchor="end", size=12, color=FAINT))
-    mean = f"black line: mean of the {next(iter(runs.values())).expected.shape[1]} runs"
-    pieces.append(text(left, top + pitch * len(rewards) + 6, mean, size=12, color=FAINT))
+    note = f"black line: mean of the {next(iter(runs.values())).expected.shape[1]} runs"
+    pieces.append(text(left, top + pitch * len(rewards) + 6, note, size=12, color=FAINT))
     title = f"Policy of run {run + 1} after update {update}"
     return sheet(
         left + full + 90, height, pieces, title, f"Probability of each arm, by its reward. {'; '.join(words)}."

@@ -111,6 +111,12 @@ def test_few_controls_are_shown_together_and_many_node_by_node(explorer):
     assert tree.node.options[-3:] == ("node 14", "inject", "cell index")
 
 
+def test_spaces_with_skips_only_and_without_a_choice_can_be_opened():
+    explorer = view.string_explorer(spaces.MacroSpace(layers=2, ops=("conv_3x3",)), [0, 0, 1], len)
+    assert [*explorer.choices] == ["1.skip.0"] and explorer.tokens == (0, 0, 1)
+    assert view.string_explorer(spaces.MacroSpace(layers=1, ops=("conv_3x3",)), [0], len).choices == {}
+
+
 def test_a_decision_with_many_options_has_a_slider_with_its_option_beside():
     space = spaces.ConvSpace(layers=2, filters=tuple(range(1, 18)))
     explorer = view.string_explorer(space, [0] * 11, len)

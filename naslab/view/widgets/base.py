@@ -144,7 +144,7 @@ def beside_name(width: str) -> Layout:
 
 def name_width(decisions: Iterable[Decision]) -> str:
     """A width in which the longest name fits."""
-    return f"{8 * max(len(d.name) for d in decisions) + 8}px"
+    return f"{8 * max((len(d.name) for d in decisions), default=0) + 8}px"
 
 
 def player(first: int, last: int, at: int, seconds: float, slowest: int) -> Play:

@@ -51,34 +51,35 @@ class StringExplorer(Choices, Pictured):
             for name, control in self.choices.items()
             if isinstance(control, SelectionSlider)
         }
-        groups: dict[str, list[str]] = {}
+        self._groups: dict[str, list[str]] = {}
         for name in self.choices:
-            groups.setdefault(_group(space, name), []).append(name)
-        blocks = {group: self._block(names) for group, names in groups.items()}
+            self._groups.setdefault(_group(space, name), []).append(name)
+        self._blocks = {group: self._block(names) for group, names in self._groups.items()}
         wide = isinstance(space, CellSpace | TreeSpace)  # drawn from left to right: the drawing goes below
-        column = VBox([*blocks.values()], layout=Layout(flex="1 1 100%" if wide else "1 1 420px"))
+        self._column = VBox([*self._blocks.values()], layout=Layout(flex="1 1 100%" if wide else "1 1 420px"))
         drawing = HTML(layout=Layout(flex="1 1 100%" if wide else "1 1 320px", min_height="240px"))
         self.node = ToggleButtons(
-            options=[*groups],
+            options=[*self._groups],
             description="show",
-            tooltips=[f"the controls of {group}" for group in groups],
+            tooltips=[f"the controls of {group}" for group in self._groups],
             style={"description_width": "initial", "button_width": "auto"},
             layout=beside_name("max-content"),
         )
-        bottom: list[DOMWidget] = [row(column, drawing)]
         self._shown = frozenset(d.name for d in space.decisions)
+        controls, bottom = dict[str, DOMWidget](self.choices), [row(self._column, drawing)]
         if len(self.choices) > _ALL:
-            bottom = [self.node, *bottom]
-
-            def turn() -> None:
-                self._shown, column.children = frozenset(groups[self.node.value]), [blocks[self.node.value]]
-
-            turn()
-            self.node.observe(lambda _: (turn(), self._show()), "value")
-        super().__init__(self.choices, [self.sample], [drawing], bottom)
+            self._turn()
+            self.node.observe(lambda _: self._turn(), "value")  # before `Pictured` observes it
+            controls["node"], bottom = self.node, [self.node, *bottom]
+        super().__init__(controls, [self.sample], [drawing], bottom)
 
     def __repr__(self) -> str:
         return f"string explorer: {len(self.choices)} choices, {self._space.strings:,} strings"
+
+    def _turn(self) -> None:
+        """Shows the controls of the chosen node."""
+        self._shown = frozenset(self._groups[self.node.value])
+        self._column.children = [self._blocks[self.node.value]]
 
     def _block(self, names: Iterable[str]) -> DOMWidget:
         """The controls of a node or layer, one below the other; its skip bits side by side."""
