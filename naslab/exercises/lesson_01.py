@@ -1,17 +1,18 @@
 """Exercises of lesson 01, architectures as strings."""
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
 from naslab import spaces
-from naslab.exercises import Exercise, same
+from naslab.exercises import Exercise, is_rounded, same, shown
 
 
 def check_length(answer: Callable[[int], int]) -> str | None:
     for layers in (1, 2, 3, 6, 12):
         expected = len(spaces.ConvSpace(layers).decisions)
         if (got := answer(layers)) != expected:
-            return f"For {layers} layers your function gives {got}, but the string has {expected} tokens."
+            return f"For {layers} layers your function gives {shown(got)}, but the string has {expected} tokens."
     return None
 
 
@@ -19,60 +20,81 @@ def string_length(layers: int) -> int:
     return 5 * layers + layers * (layers - 1) // 2
 
 
-def check_draws(answer: Callable[[float, float], int]) -> str | None:
-    for q, p in ((0.01, 0.95), (0.05, 0.95), (0.5, 0.5), (0.001, 0.9)):
-        n = answer(q, p)
-        if n != int(n):
-            return f"Your function gives {n!r}; a number of draws is a whole number, so round up."
-        n = int(n)
-        if n < 1:
-            return f"Your function gives {n}; one needs at least one draw."
-        if 1 - (1 - q) ** n < p - 1e-12:
-            return f"{n} draws hit the best {q:.1%} with probability {1 - (1 - q) ** n:.3f}, less than {p}."
-        if n > 1 and 1 - (1 - q) ** (n - 1) >= p:
-            return f"{n} draws are enough for q = {q}, p = {p}, but so are {n - 1}."
+def check_fraction(answer: Callable[[int, float], float]) -> str | None:
+    for n, p in ((1, 0.5), (1, 0.9), (2, 0.75), (10, 0.5), (299, 0.95), (1000, 0.9)):
+        q = answer(n, p)
+        if not 0 < q < 1:
+            return f"For n = {n} and p = {p} your function gives {shown(q)}; a fraction is between 0 and 1."
+        found = 1 - (1 - q) ** n
+        if not math.isclose(found, p, rel_tol=1e-3):
+            than = "less" if found < p else "more"
+            return f"{n} draws hit the best {q:.3%} with probability {found:.3f}, {than} than p = {p}."
     return None
 
 
-def draws_needed(q: float, p: float) -> int:
-    return math.ceil(math.log(1 - p) / math.log(1 - q))
+def fraction_hit(n: int, p: float) -> float:
+    return 1 - (1 - p) ** (1 / n)
 
 
-def check_node(answer: Callable[[int, int], int]) -> str | None:
-    for sources, ops in ((2, 7), (3, 7), (5, 7), (4, 2)):
-        got, ordered = answer(sources, ops), sources * (sources - 1) * ops**2
-        if got == (sources * ops) ** 2:
-            return "This counts both pairs freely: it lets a node read the same source twice."
-        if got == ordered:
-            return f"{ordered} counts every unordered choice twice: (a, b) and (b, a) are the same node."
-        if got != ordered // 2:
-            return f"For {sources} sources and {ops} ops you get {got}; count by hand for 2 sources and 1 op."
-    return None
-
-
-def node_choices(sources: int, ops: int) -> int:
-    return math.comb(sources, 2) * ops**2
-
-
-def check_expected_best(answer: Callable[[Sequence[float], int], float]) -> str | None:
-    for values, n, expected in (
-        ([3.0], 4, 3.0),
-        ([0.0, 1.0], 1, 0.5),
-        ([0.0, 1.0], 2, 0.75),
-        ([5.0, 1.0, 3.0], 1, 3.0),
-        ([5.0, 1.0, 3.0], 2, 35 / 9),
-        ([1.0, 4.0, 1.0], 2, 24 / 9),
+def check_distinct(answer: Callable[[Sequence[float], int], float]) -> str | None:
+    for values, draws in (
+        ([3.0], 1),
+        ([0.0, 1.0], 1),
+        ([0.0, 1.0], 2),
+        ([5.0, 1.0, 3.0], 2),
+        ([1.0, 4.0, 1.0], 2),
+        ([2.0, 7.0, 7.0, 1.0, 2.0], 3),
     ):
-        got = answer(values, n)
+        sets = list(itertools.combinations(values, draws))
+        expected = sum(map(max, sets)) / len(sets)
+        got = answer(values, draws)
         if not same(got, expected):
-            listed = f"listing all {len(values)}^{n} outcomes gives {expected:.4g}"
-            return f"For {values} and {n} draws your function gives {got:.4g}; {listed}."
+            listed = f"the mean over all sets of places is {expected:.4g}"
+            return f"For {values} and {draws} draws your function gives {shown(got)}; {listed}."
     return None
 
 
-def expected_best(values: Sequence[float], draws: int) -> float:
-    ordered, size = sorted(values), len(values)
-    return sum(v * ((k / size) ** draws - ((k - 1) / size) ** draws) for k, v in enumerate(ordered, start=1))
+def best_of_distinct(values: Sequence[float], draws: int) -> float:
+    ordered, sets = sorted(values), math.comb(len(values), draws)
+    # the highest rank is k + 1: that place, and draws - 1 of the k places below it
+    return sum(value * math.comb(k, draws - 1) / sets for k, value in enumerate(ordered))
+
+
+def check_micro(answer: Callable[[int, int], int]) -> str | None:
+    for sources, ops in ((2, 5), (3, 5), (6, 5), (1, 1), (2, 1)):
+        got, pairs = answer(sources, ops), sources * ops
+        expected = pairs * (pairs + 1) // 2
+        if got == expected or is_rounded(got, expected):
+            continue
+        if got == pairs**2:
+            return f"{got} counts the order: ((0, a), (1, b)) and ((1, b), (0, a)) are the same node."
+        if got == pairs * (pairs - 1) // 2:
+            return f"{got} leaves out the nodes whose two pairs are equal."
+        if got == pairs**2 / 2:
+            return f"{shown(got)} halves too much: a node with two equal pairs has only one order."
+        if got == math.comb(sources, 2) * ops**2:
+            return f"{got} is the count of DARTS, where the two sources differ."
+        return f"For {sources} sources and {ops} ops you get {shown(got)}; count by hand for 2 sources and 1 op."
+    return None
+
+
+def micro_nodes(sources: int, ops: int) -> int:
+    pairs = sources * ops
+    return math.comb(pairs, 2) + pairs  # two different pairs, or the same pair twice
+
+
+def check_lead(answer: float) -> str | None:
+    if same(answer, 3.0):
+        return None
+    if same(answer, 6.0):
+        return "Then none of the lead was luck. But the winner was chosen because its score was high."
+    if same(answer, 0.0):
+        return "Then all of the lead was luck. But architectures do differ, and a better one scores higher."
+    if same(answer, 4.0):
+        return "Subtracting one standard deviation does not answer it: the luck of a winner grows with its lead."
+    if same(answer, 6 / math.sqrt(2)):
+        return "Close: the share of the architecture is a ratio of variances, not of standard deviations."
+    return "The score is a sum of two equally variable parts. Which share of a large sum do you expect from each?"
 
 
 EXERCISES = (
@@ -80,8 +102,8 @@ EXERCISES = (
         id="01.1",
         statement="Write `string_length(layers)`: how many tokens does a `ConvSpace` string of so many layers have?",
         hints=(
-            "Layer i, counted from 0, has 5 attributes and a skip bit for each of the i layers before it.",
-            "0 + 1 + ... + (L - 1) = L (L - 1) / 2.",
+            "Each layer has the same attributes. How many bits does the last layer have, and how many the first?",
+            "Layer i, counted from 0, has 5 attributes and i bits. Add them up over all layers.",
         ),
         check=check_length,
         solution=string_length,
@@ -89,70 +111,100 @@ EXERCISES = (
             (lambda layers: 5 * layers, "For 2 layers"),
             (lambda layers: 5 * layers + layers**2, "For 1 layers"),
             (lambda layers: 5 * layers + layers * (layers + 1) // 2, "the string has 5 tokens"),
+            (lambda layers: 5.5 * layers, "gives `5.5`"),
         ),
     ),
     Exercise(
         id="01.2",
         statement=(
-            "Write `node_choices(sources, ops)`: in how many ways can a DARTS node take two different sources, with an "
-            "op on each edge?"
+            "Write `fraction_hit(n, p)`: the smallest fraction q such that, with probability p, at least one of n "
+            "random draws is among the best q of the space."
         ),
         hints=(
-            "First choose the two sources; their order does not matter: `math.comb`.",
-            "Then each of the two chosen edges carries one of the ops, independently.",
+            "Equation 1 says with which probability n draws hit the best q. Set it equal to p.",
+            "1 - p = (1 - q)^n. Take the n-th root of both sides.",
         ),
-        check=check_node,
-        solution=node_choices,
+        check=check_fraction,
+        solution=fraction_hit,
         wrong=(
-            (lambda s, o: (s * o) ** 2, "same source twice"),
-            (lambda s, o: s * (s - 1) * o**2, "every unordered choice twice"),
-            (lambda s, o: math.comb(s, 2) * o, "count by hand"),
+            (lambda n, p: 1 - (1 - p) ** n, "more than p"),
+            (lambda n, p: p / n, "less than p"),
+            (lambda n, p: math.ceil(math.log(1 - p) / math.log(1 - 1 / (n + 1))), "between 0 and 1"),
+            (lambda n, p: 1 - p ** (1 / n), "with probability"),
         ),
     ),
     Exercise(
         id="01.3",
         statement=(
-            "Write `draws_needed(q, p)`: the smallest number of random architectures among which, with probability at "
-            "least p, there is one of the best fraction q."
+            "Write `best_of_distinct(values, draws)`: the expected best of so many different places of a list of "
+            "values. Each set of places is equally likely, and values may be equal."
         ),
         hints=(
-            "All n draws miss with probability (1 - q)^n.",
-            "Solve 1 - (1 - q)^n >= p for n with logarithms, then `math.ceil`.",
+            "Sort, and give every place its own rank 1 to N, also if values are equal. There are `math.comb(N, draws)` "
+            "sets of places. How many of them have only ranks of at most k?",
+            "The highest rank is at most k in comb(k, draws) of the comb(N, draws) sets. Subtract neighbours, as in "
+            "equation 2.",
         ),
-        check=check_draws,
-        solution=draws_needed,
+        check=check_distinct,
+        solution=best_of_distinct,
         wrong=(
-            (lambda q, p: math.log(1 - p) / math.log(1 - q), "round up"),
-            (lambda q, p: math.ceil(p / q), "less than"),
-            (lambda q, p: math.ceil(1 / q**2), "but so are"),
+            (lambda values, draws: sum(values) / len(values), "[0.0, 1.0] and 2 draws"),
+            (lambda values, draws: max(values), "all sets of places is 0.5"),
+            (
+                lambda v, n: sum(
+                    x * ((k / len(v)) ** n - ((k - 1) / len(v)) ** n) for k, x in enumerate(sorted(v), start=1)
+                ),
+                "[0.0, 1.0] and 2 draws",
+            ),
+            (lambda v, n: best_of_distinct(v[::-1], n) if v == sorted(v) else v[0], "[5.0, 1.0, 3.0] and 2 draws"),
+            (
+                lambda v, n: best_of_distinct([*set(v)], n) if len(set(v)) >= n else max(v),
+                "[1.0, 4.0, 1.0] and 2 draws",
+            ),
+            (
+                lambda v, n: sum(x * math.comb(sorted(v).index(x), n - 1) / math.comb(len(v), n) for x in v),
+                "[1.0, 4.0, 1.0] and 2 draws",
+            ),
         ),
     ),
     Exercise(
         id="01.4",
         statement=(
-            "Write `expected_best(values, draws)`: the mean of the best of so many draws, with replacement, from a "
-            "list of values. (Section 4 has the formula.)"
+            "Write `micro_nodes(sources, ops)`: how many architectures has one ENAS micro node, which takes two pairs "
+            "(source, op) in any order, which may be equal?"
         ),
         hints=(
-            "Sort. The best of n draws is at most the k-th smallest value with probability (k / N)^n.",
-            "It *is* the k-th with probability (k / N)^n - ((k - 1) / N)^n; sum value times probability.",
+            "First count the pairs (source, op). Call that number m.",
+            "Count the nodes with two different pairs, in any order. Then add the nodes with two equal pairs.",
         ),
-        check=check_expected_best,
-        solution=expected_best,
+        check=check_micro,
+        solution=micro_nodes,
         wrong=(
-            (lambda values, draws: sum(values) / len(values), "listing all 2^2 outcomes"),
-            (lambda values, draws: max(values), "listing all 2^1 outcomes gives 0.5"),
-            (
-                lambda v, n: sum(x * (((k + 1) / len(v)) ** n - (k / len(v)) ** n) for k, x in enumerate(v)),
-                "gives 3.889",
-            ),
-            (lambda values, draws: expected_best([*set(values)], draws), "[1.0, 4.0, 1.0] and 2 draws"),
-            (
-                lambda v, n: sum(
-                    x * (((sorted(v).index(x) + 1) / len(v)) ** n - (sorted(v).index(x) / len(v)) ** n) for x in v
-                ),
-                "[1.0, 4.0, 1.0] and 2 draws",
-            ),
+            (lambda s, o: (s * o) ** 2, "counts the order"),
+            (lambda s, o: math.comb(s * o, 2), "two pairs are equal"),
+            (lambda s, o: (s * o) ** 2 / 2, "halves too much"),
+            (lambda s, o: math.comb(s, 2) * o**2, "the count of DARTS"),
+            (lambda s, o: s * o, "count by hand"),
+        ),
+    ),
+    Exercise(
+        id="01.5",
+        statement=(
+            "Architectures have a standard deviation of 2 points, the noise of a training 2 points, too. The winner of "
+            "many children leads their mean by 6 points. By how many points does it lead on average, trained again?"
+        ),
+        hints=(
+            "The score is the sum of what the architecture is worth and of the noise. Only one of the two returns.",
+            "Both parts vary equally, so nothing tells them apart: each explains the same share of a high score.",
+        ),
+        check=check_lead,
+        solution=3.0,
+        wrong=(
+            (6, "none of the lead was luck"),
+            (0, "all of the lead was luck"),
+            (4, "one standard deviation"),
+            (6 / 2**0.5, "ratio of variances"),
+            (1.0, "two equally variable parts"),
         ),
     ),
 )

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -33,24 +34,37 @@ def search(
     generator: torch.Generator,
     after: Step | None = None,
 ) -> Iterator[Step]:
-    """Evaluates one child per step: random until the population is full, then a mutation of a tournament's winner."""
+    """Evaluates one child per step.
+
+    Children are random until the population is full. Then a child is a mutation of the
+    winner of a tournament. The reward of a failed child is 0.
+    """
     first, state = begin(after, "evolution", space, generator, needs=("population",))
+    population, size = restored(space, config, first, state), config.population
+    for index in range(first, config.updates):
+        if len(population) < size:
+            child = space.sample(generator)
+        else:
+            drawn = torch.randint(size, (config.sample,), generator=generator).tolist()
+            tournament = [population[i] for i in drawn]
+            parent, _ = max(tournament, key=lambda member: member[1])
+            child = mutate(space, parent, generator)
+        rewards, failures = settle([evaluate(child)])
+        population.append((child, rewards[0]))  # removes the oldest if it is full
+        state = keep("evolution", space, generator, population=list(population))
+        yield Step(index, (child,), rewards, failures=failures, state=state)
+
+
+def restored(space: Space, config: Config, first: int, state: dict[str, Any]) -> deque[tuple[Tokens, float]]:
+    """Returns the population of a state, which is empty for a new search.
+
+    A full population removes its oldest member when a child is appended. Raises `ValueError` if the state is damaged.
+    """
     if state:
         check_scored(space, population=state["population"])
         if (size := len(state["population"])) != (alive := min(first, config.population)):
             raise ValueError(f"population: got {size} members, expected {alive} after {first} steps")
-    population = deque(state.get("population", ()), maxlen=config.population)  # appending a child removes the oldest
-    for index in range(first, config.updates):
-        if len(population) < config.population:
-            child = space.sample(generator)
-        else:
-            drawn = torch.randint(config.population, (config.sample,), generator=generator).tolist()
-            parent, _ = max((population[i] for i in drawn), key=lambda member: member[1])
-            child = mutate(space, parent, generator)
-        rewards, failures = settle([evaluate(child)])
-        population.append((child, rewards[0]))
-        state = keep("evolution", space, generator, population=list(population))
-        yield Step(index, (child,), rewards, failures=failures, state=state)
+    return deque(state.get("population", ()), maxlen=config.population)
 
 
 def mutate(space: Space, tokens: Tokens, generator: torch.Generator) -> Tokens:

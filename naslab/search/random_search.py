@@ -31,9 +31,13 @@ def search(
     after: Step | None = None,
     map_fn: Callable = map,
 ) -> Iterator[Step]:
-    """Draws strings uniformly, with replacement, and evaluates them. The reward of a failed child is 0."""
+    """Draws strings uniformly, with replacement, and evaluates them.
+
+    The reward of a failed child is 0.
+    """
     first, _ = begin(after, "random_search", space, generator)
     for index in range(first, config.updates):
         children = tuple(space.sample(generator) for _ in range(config.children))
         rewards, failures = settle(map_fn(evaluate, children), config.children)
-        yield Step(index, children, rewards, failures=failures, state=keep("random_search", space, generator))
+        state = keep("random_search", space, generator)
+        yield Step(index, children, rewards, failures=failures, state=state)
