@@ -183,12 +183,19 @@ def _is_skip(d: Decision) -> bool:
 
 
 def policy_loss(
-    log_prob: Tensor, entropy: Tensor, rewards: Tensor, baseline: float, entropy_weight: float = 0.0
+    log_prob: Tensor,
+    entropy: Tensor,
+    rewards: Tensor,
+    baseline: float,
+    entropy_weight: float = 0.0,
 ) -> Tensor:
-    """Returns the loss () with REINFORCE's gradient, -(1/m) sum_k [grad log P(a_k) (R_k - b) + weight grad H_k].
+    """Returns the loss () whose negative gradient is REINFORCE's estimate:
 
-    `log_prob`, `entropy` and `rewards` are (m,). Zoph & Le 2017, section 3.2; the entropy as in Pham et al. 2018,
-    section 3.
+    (1/m) sum_k [grad log P(a_k) (R_k - b) + entropy_weight grad H_k].
+
+    `log_prob`, `rewards` R_k and `entropy` H_k are (m,). H_k is the sum of the
+    entropies of the distributions along string k. Zoph & Le 2017, section 3.2; the
+    entropy as in Pham et al. 2018, section 3.
     """
     return -(log_prob * (rewards - baseline) + entropy_weight * entropy).mean()
 

@@ -136,7 +136,7 @@ def text_step(n, device):
 
 def search_step(n, device):
     """One training step of a child of lesson 03 and one update of the controller that writes such children."""
-    space = spaces.ConvSpace(n["layers"], filters=tuple(round(n["filters"] * k) for k in (1, 1.5, 2, 8 / 3)))
+    space = spaces.ConvSpace(n["layers"], filters=n["filters"])
     of_a_child = image_step(lambda: networks.build(space, CONV_6), n, device)
     return of_a_child + policy_step(Controller(space), device)
 

@@ -1,6 +1,7 @@
 """Exercises of lesson 02, REINFORCE."""
 
 from collections.abc import Callable, Sequence
+from math import exp
 
 import numpy as np
 
@@ -49,16 +50,21 @@ def baseline_term(p: Numbers, b: Numbers) -> list[float]:
 
 
 def check_best_baseline(answer: Callable[[np.ndarray, np.ndarray], float]) -> str | None:
-    for p, rewards in ((POLICY, REWARDS), ((0.7, 0.2, 0.1), (0.2, 0.9, 0.4))):
+    for p, rewards in (((0.9, 0.1), (1.0, 0.0)), (POLICY, REWARDS), ((0.7, 0.2, 0.1), (0.2, 0.9, 0.4))):
         got, expected = answer(np.array(p), np.array(rewards)), best_baseline(p, rewards)
         if same(got, expected):
             continue
         if same(got, sum(a * r for a, r in zip(p, rewards, strict=True))):
             return (
-                "That is the expected reward, a good baseline. The best one also weights each option by |grad log p|^2."
+                f"For p = {p} you get the expected reward, {got:.3g}. It does not have the least variance: a rare "
+                "option has a long score, so its term in V(b) weighs more than its probability."
             )
-        if same(got, sum(rewards) / 3):
-            return "That is the plain mean of the rewards: it forgets how often each option is drawn."
+        if same(got, sum(rewards) / len(rewards)):
+            return "That is the plain mean of the rewards: it ignores the probabilities."
+        if len(p) == 2:
+            return (
+                f"For p = {p} and R = {rewards} you get {got:.4f}. Write V(b) as a sum of two terms; which b is best?"
+            )
         return f"For p = {p} and R = {rewards} you get {got:.4f}; the variance is least at {expected:.4f}."
     return None
 
@@ -68,7 +74,7 @@ def best_baseline(p: Numbers, rewards: Numbers) -> float:
     return sum(w * r for w, r in zip(pull, rewards, strict=True)) / sum(pull)
 
 
-def check_baselines(answer: Callable[[Numbers, float], Numbers]) -> str | None:
+def check_baselines(answer: Callable[[Numbers, float], list[float]]) -> str | None:
     rewards = [0.5, 0.9, 0.1, 0.4]
     for decay in (0.9, 0.5):
         got, expected = answer(rewards, decay), baselines(rewards, decay)
@@ -88,6 +94,48 @@ def baselines(rewards: Numbers, decay: float) -> list[float]:
         used.append(b)
         b = decay * b + (1 - decay) * r
     return used
+
+
+def check_factor(answer: Callable[[int], float]) -> str | None:
+    if same(answer(2), 1.0):
+        return "The mean contains R_k itself, and R_k depends on the string whose score it multiplies."
+    for m in (1, 2, 3, 10):
+        got, expected = answer(m), factor(m)
+        if same(got, expected):
+            continue
+        if m == 1:
+            return f"For m = 1 you get {got:.4g}. The mean of one reward is that reward: what is left of R - b?"
+        return f"For m = {m} you get {got:.4g}. Which share of the mean is R_k's own? E[g_k R_j] is 0 for j != k."
+    return None
+
+
+def factor(m: int) -> float:
+    return 1 - 1 / m
+
+
+def check_best_policy(answer: Callable[[np.ndarray, float], list[float]]) -> str | None:
+    rewards = (0.9, 0.8, 0.4)
+    for beta in (0.1, 1.0, 0.3):
+        got, expected = answer(np.array(rewards), beta), best_policy(rewards, beta)
+        if len(got) != 3:
+            return f"Got {len(got)} numbers; a policy has one probability for each option, here 3."
+        if same(got, expected):
+            continue
+        if not same(sum(got), 1.0):
+            return f"For beta = {beta} your probabilities add up to {sum(got):.4g}. Use the Lagrange multiplier."
+        if same(got, [1.0, 0.0, 0.0]):
+            return "That maximises J alone. Near p = 0 the slope of -p log p is infinite: every p must be positive."
+        if same(got, best_policy(rewards, 1 / beta)):
+            return f"For beta = {beta} you multiply R by beta. Set the derivative of J + beta H to a constant again."
+        if same(got, best_policy(rewards, 1.0)):
+            return f"For beta = {beta} you get the softmax of R. A larger beta must bring the p closer together."
+        return f"For beta = {beta} and R = {rewards} you get {got}; the first probability is {expected[0]:.4f}."
+    return None
+
+
+def best_policy(rewards: Numbers, beta: float) -> list[float]:
+    weights = [exp((r - max(rewards)) / beta) for r in rewards]
+    return [w / sum(weights) for w in weights]
 
 
 EXERCISES = (
@@ -111,7 +159,7 @@ EXERCISES = (
         id="02.2",
         statement=(
             "Write `baseline_term(p, b)`: the sum over a of p_a grad log p_a b_a, for the softmax, as a list. Here "
-            "every option a has a baseline b_a of its own."
+            "every option a has a baseline b_a of its own. The sum is 0 only if all b_a are equal."
         ),
         hints=(
             "Use your `score(p, a)` of exercise 02.1.",
@@ -130,17 +178,22 @@ EXERCISES = (
     ),
     Exercise(
         id="02.3",
-        statement="Write `best_baseline(p, R)`: the constant baseline with the least variance for a softmax policy.",
+        statement=(
+            "Write `best_baseline(p, R)`: the constant baseline with the least variance for a softmax policy. For two "
+            "options it is p_2 R_1 + p_1 R_2, the expected reward with the probabilities exchanged."
+        ),
         hints=(
-            "Section 5 has the formula: an average of the rewards with weights p_a |grad log p_a|^2.",
-            "|grad log p_a|^2 is the sum of the squares of `score(p, a)`.",
+            "V(b) = E[|g|^2 (R - b)^2] - |grad J|^2, with g your `score(p, a)`. The last term does not contain b.",
+            "Set the derivative by b to 0: E[|g|^2 (R - b)] = 0. Solve for b.",
+            "It is a mean of the rewards with the weights p_a |g_a|^2, divided by the sum of the weights.",
         ),
         check=check_best_baseline,
         solution=best_baseline,
         wrong=(
             (lambda p, R: sum(a * r for a, r in zip(p, R, strict=True)), "expected reward"),
             (lambda p, R: sum(R) / len(R), "plain mean"),
-            (lambda p, R: max(R), "variance is least at"),
+            (lambda p, R: max(R), "sum of two terms"),
+            (lambda p, R: p[1] * R[0] + p[0] * R[1], "variance is least at"),
         ),
     ),
     Exercise(
@@ -159,6 +212,46 @@ EXERCISES = (
             (lambda rewards, decay: baselines([*rewards, 0.0], decay)[1:], "averages after each update"),
             (lambda rewards, decay: baselines(rewards, decay)[1:], "Got 3 numbers"),
             (lambda rewards, decay: baselines(rewards, 1 - decay), "third baseline"),
+        ),
+    ),
+    Exercise(
+        id="02.5",
+        statement=(
+            "Write `factor(m)`: the number c with E[estimate] = c grad J, if the baseline is the mean of the m rewards "
+            "of the present batch."
+        ),
+        hints=(
+            "Write R_k - b as a sum over the rewards R_1 ... R_m, and take the expectation with g_k of each term.",
+            "For j != k the draws are independent, so E[g_k R_j] = E[g_k] E[R_j], and the mean score is 0.",
+            "What is left is the part of R_k - b that contains R_k: R_k minus one m-th of it.",
+        ),
+        check=check_factor,
+        solution=factor,
+        wrong=(
+            (lambda m: 1.0, "contains R_k itself"),
+            (lambda m: 1 / m, "mean of one reward"),
+            (lambda m: (m - 1) / (m + 1), "R_k's own"),
+        ),
+    ),
+    Exercise(
+        id="02.6",
+        statement=(
+            "Write `best_policy(R, beta)`: the probabilities p that maximise sum_a p_a R_a + beta H(p), as a list."
+        ),
+        hints=(
+            "The p_a must add up to 1. Add the Lagrange term lambda (1 - sum_a p_a) and differentiate by p_a.",
+            "R_a - beta (log p_a + 1) = lambda for every a. Solve for p_a; lambda follows from the sum.",
+            "p_a is proportional to exp(R_a / beta).",
+        ),
+        check=check_best_policy,
+        solution=best_policy,
+        wrong=(
+            (lambda R, beta: [1.0 * (r == max(R)) for r in R], "slope"),
+            (lambda R, beta: np.exp(R / beta), "add up to"),
+            (lambda R, beta: best_policy(R, 1.0), "softmax of R"),
+            (lambda R, beta: best_policy(R, 1 / beta), "multiply R by beta"),
+            (lambda R, beta: [1 / len(R)] * len(R), "the first probability is"),
+            (lambda R, beta: [1.0], "one probability for each option"),
         ),
     ),
 )

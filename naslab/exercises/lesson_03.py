@@ -1,7 +1,7 @@
 """Exercises of lesson 03, NAS with reinforcement learning."""
 
 from collections.abc import Callable, Sequence
-from math import exp, tanh
+from math import exp
 from typing import Any
 
 from naslab import networks, spaces
@@ -11,27 +11,37 @@ from naslab.networks.layers import IMAGE
 Bits = Sequence[Sequence[int]]
 
 
-def check_skip_probability(answer: Callable[..., float]) -> str | None:
-    for h_j, h_i, w_prev, w_curr, v in ((0.5, -1.0, 2.0, 0.3, 1.5), (1.0, 0.2, -0.7, 1.1, -2.0), (0.0, 0.0, 1, 1, 3)):
-        got = answer(h_j, h_i, w_prev, w_curr, v)
-        expected = skip_probability(h_j, h_i, w_prev, w_curr, v)
+def check_limits(answer: Callable[[Sequence[float]], tuple[float, float]]) -> str | None:
+    for v in ([0.08] * 35, [0.5, -1.0, 0.2], [-2.0], [0.0, 0.0]):
+        got, expected = answer(v), limits(v)
         if same(got, expected):
             continue
-        attention = v * tanh(w_prev * h_j + w_curr * h_i)
-        if same(got, attention):
-            return f"{got:.4f} is the attention. A probability lies between 0 and 1: the sigmoid is missing."
-        if same(got, 1 - expected):
-            return "That is the probability that j is *not* an input: sigmoid(x) = 1 / (1 + exp(-x)), mind the sign."
-        if same(got, skip_probability(h_i, h_j, w_prev, w_curr, v)):
-            return "The states are exchanged: W_prev belongs to the earlier layer j, W_curr to the present layer i."
-        if same(got, 1 / (1 + exp(-v * (w_prev * h_j + w_curr * h_i)))):
-            return "The tanh is missing: without it the comparison of the two states is only linear."
-        return f"For {h_j}, {h_i}, {w_prev}, {w_curr}, {v} you get {got:.4f}; the formula gives {expected:.4f}."
+        total = sum(map(abs, v))
+        if same(got, (-total, total)):
+            return "These are the limits of the sum. A probability lies between 0 and 1: the sigmoid is missing."
+        if same(got, expected[::-1]):
+            return "Return the lower limit first."
+        if same(got, (sigmoid(-sum(v)), sigmoid(sum(v)))) or same(got, (sigmoid(sum(v)), sigmoid(-sum(v)))):
+            return (
+                "Each coordinate of the tanh has its own sign. The best choice is 1 where v is positive; and elsewhere?"
+            )
+        largest = max(map(abs, v))
+        if same(got, (sigmoid(-largest), sigmoid(largest))):
+            return "v' tanh(...) is a sum over all coordinates, not only the largest one."
+        if same(got, (0.0, 1.0)):
+            return "The tanh never leaves -1 to 1, so the sum is bounded, and its sigmoid does not reach 0 or 1."
+        lower, upper = expected
+        return f"For v = {v} the limits are {lower:.4f} and {upper:.4f}; you get {got[0]:.4f} and {got[1]:.4f}."
     return None
 
 
-def skip_probability(h_j: float, h_i: float, w_prev: float, w_curr: float, v: float) -> float:
-    return 1 / (1 + exp(-v * tanh(w_prev * h_j + w_curr * h_i)))
+def sigmoid(x: float) -> float:
+    return 1 / (1 + exp(-x))
+
+
+def limits(v: Sequence[float]) -> tuple[float, float]:
+    largest = float(sum(abs(x) for x in v))  # every coordinate of the tanh is at -1 or 1
+    return 1 / (1 + exp(largest)), 1 / (1 + exp(-largest))
 
 
 def check_reads_and_unread(answer: Callable[[Bits], Any]) -> str | None:
@@ -80,50 +90,91 @@ def layer_parameters(height: int, width: int, filters: int, inputs: Sequence[int
     return height * width * sum(inputs) * filters + 2 * filters
 
 
-def check_weights(answer: Callable[[Sequence[float | None], float, float], Sequence[float]]) -> str | None:
-    for accuracies, b, power in (([0.9, 0.8], 0.5, 3.0), ([0.5, None, 0.7], 0.2, 3.0), ([0.6, 0.4], 0.5, 1.0)):
-        got, expected = answer(accuracies, b, power), weights(accuracies, b, power)
-        if len(got) != len(expected):
-            return f"Got {len(got)} weights for {len(expected)} children: one that failed has a weight, too."
+def check_residual(answer: list[tuple[int, int]]) -> str | None:
+    got, layers = {(i, j) for i, j in answer}, 7
+    expected = residual(layers)
+    if got == expected:
+        return None
+    if got == {(j, i) for i, j in expected}:
+        return "The pairs are turned: (i, j) means that layer i reads layer j, so i is the larger number."
+    if any(not 0 <= j < i < layers for i, j in got):
+        return "A pair (i, j) has 0 <= j < i <= 6: a layer can only read an earlier one."
+    if missing := {(i, i - 1) for i in range(1, layers)} - got:
+        return f"Layer {max(missing)[0]} has to read the layer before it, too: f is applied to the last sum or layer."
+    if any(i % 2 == 0 and j < i - 1 for i, j in got):
+        return "The second layer of a block is inside f. It reads the first layer of its block, and nothing else."
+    if got == {(i, i - 1) for i in range(1, layers)} | {(i, i - 3) for i in range(3, layers, 2)}:
+        return "The shortcut continues: the input of block 3 contains o_0, too. Unroll b_3 = b_2 + f(b_2) once more."
+    if any(j % 2 and i % 2 for i, j in got):
+        return (
+            "The first layer of a block is inside f. Its output is not a term of the sum: only the second layer's is."
+        )
+    return (
+        f"{len(got)} pairs are set; {len(expected - got)} are missing, and {len(got - expected)} do not belong there."
+    )
+
+
+def residual(layers: int = 7) -> set[tuple[int, int]]:
+    """The pairs (i, j) such that layer i reads layer j, in a residual network with layers 0 to `layers` - 1."""
+    chain = {(i, i - 1) for i in range(1, layers)}
+    return chain | {(i, j) for i in range(1, layers, 2) for j in range(0, i, 2)}
+
+
+def residual_pairs() -> list[tuple[int, int]]:
+    first = [(i, j) for i in (1, 3, 5) for j in range(0, i, 2)]  # the input of a block: all even layers before it
+    second = [(i, i - 1) for i in (2, 4, 6)]  # the second layer of a block
+    return sorted(first + second)
+
+
+def check_pull(answer: Callable[[Sequence[float], float], float]) -> str | None:
+    for accuracies, power in (([0.3, 0.35, 0.7, 0.6], 3.0), ([0.2, 0.4, 0.6, 0.8], 3.0), ([0.5, 0.1], 2.0)):
+        got, expected = answer(accuracies, power), pull(accuracies, power)
         if same(got, expected):
             continue
-        known = [a or 0.0 for a in accuracies]
-        if same(got, [(a - b) ** power for a in known]):
-            return "The power belongs to the reward alone: R = accuracy ** power, and then the baseline is subtracted."
-        if same(got, [(a**power - b**power) for a in known]):
-            return "The baseline is an average of earlier *rewards*: it holds the power already."
-        if same(got, [a**power for a in known]):
+        rewards = [a**power for a in accuracies]
+        mean = sum(accuracies) / len(accuracies)
+        if same(got, 1 / expected):
+            return "The ratio is turned: the best child's factor over the worst child's."
+        if same(got, max(rewards) / min(rewards)):
             return "The baseline is not subtracted."
-        mean = sum(a**power for a in known) / len(known)
-        if same(got, [(a**power - mean) for a in known]):
-            return "This subtracts the mean of the present batch, which looks at its own samples; b is given."
-        return f"For accuracies {accuracies}, b = {b}, power = {power} the weights are {expected}, not {got}."
+        if same(got, pull(accuracies, 1.0)):
+            return "That is the ratio without the power."
+        if same(got, -expected):
+            return "The two factors have different signs. The ratio is that of their absolute values."
+        if same(got, abs((max(rewards) - mean**power) / (min(rewards) - mean**power))):
+            return "This b is the power of the mean accuracy. It should be the mean of the rewards, which are powers."
+        if same(got, abs((max(accuracies) - mean) / (min(accuracies) - mean)) ** power):
+            return "The power belongs to the reward alone: first R = A ** power, then R - b."
+        return f"For {accuracies} and power {power:g} the ratio is {expected:.4f}; you get {got:.4f}."
     return None
 
 
-def weights(accuracies: Sequence[float | None], b: float, power: float) -> list[float]:
-    return [(0.0 if a is None else a) ** power - b for a in accuracies]
+def pull(accuracies: Sequence[float], power: float) -> float:
+    rewards = [a**power for a in accuracies]
+    b = sum(rewards) / len(rewards)
+    return (max(rewards) - b) / (b - min(rewards))
 
 
 EXERCISES = (
     Exercise(
         id="03.1",
         statement=(
-            "Write `skip_probability(h_j, h_i, w_prev, w_curr, v)` for numbers: the probability that layer j is an "
-            "input of layer i."
+            "Write `limits(v)`: the lower and the upper limit of sigmoid(v' tanh(...)), whatever stands inside the "
+            "tanh. `v` is a list of numbers."
         ),
         hints=(
-            "`math.tanh` of w_prev * h_j + w_curr * h_i, times v, then the sigmoid.",
-            "sigmoid(x) = 1 / (1 + math.exp(-x)).",
+            "Between which two numbers does a single tanh stay? Which of them makes its product with v_k large?",
+            "The sum lies between -s and s, where s is the sum of |v_k|. The sigmoid is increasing.",
         ),
-        check=check_skip_probability,
-        solution=skip_probability,
+        check=check_limits,
+        solution=limits,
         wrong=(
-            (lambda h_j, h_i, p, c, v: v * tanh(p * h_j + c * h_i), "sigmoid is missing"),
-            (lambda h_j, h_i, p, c, v: 1 / (1 + exp(v * tanh(p * h_j + c * h_i))), "*not* an input"),
-            (lambda h_j, h_i, p, c, v: 1 / (1 + exp(-v * tanh(p * h_i + c * h_j))), "exchanged"),
-            (lambda h_j, h_i, p, c, v: 1 / (1 + exp(-v * (p * h_j + c * h_i))), "tanh is missing"),
-            (lambda h_j, h_i, p, c, v: 0.5, "the formula gives"),
+            (lambda v: (-sum(map(abs, v)), sum(map(abs, v))), "sigmoid is missing"),
+            (lambda v: limits(v)[::-1], "lower limit first"),
+            (lambda v: (1 / (1 + exp(sum(v))), 1 / (1 + exp(-sum(v)))), "its own sign"),
+            (lambda v: (1 / (1 + exp(max(map(abs, v)))), 1 / (1 + exp(-max(map(abs, v))))), "sum over all"),
+            (lambda v: (0.0, 1.0), "never leaves"),
+            (lambda v: (0.5, 0.6), "the limits are"),
         ),
     ),
     Exercise(
@@ -167,25 +218,53 @@ EXERCISES = (
     Exercise(
         id="03.4",
         statement=(
-            "Write `weights(accuracies, b, power)`: the factor R_k - b of every child's gradient, a list; None is a "
-            "child that failed."
+            "Write the set of pairs (i, j), layer i reads layer j, of a residual network: layer 0 is the stem; layers "
+            "1 and 2, 3 and 4, 5 and 6 are blocks b + f(b). A sum becomes a concatenation."
         ),
         hints=(
-            "R_k is accuracy ** power; a child that failed has the reward 0.",
-            "b is an average of earlier rewards, power included: subtract it as it is.",
+            "The input of the first block is o_0. The second layer of a block reads only the first one.",
+            "The input of the second block is o_0 + o_2, a sum of two outputs. What is added for the third?",
         ),
-        check=check_weights,
-        solution=weights,
+        check=check_residual,
+        solution=residual_pairs,
         wrong=(
-            (lambda a, b, power: [((x or 0.0) - b) ** power for x in a], "power belongs to the reward"),
-            (lambda a, b, power: [(x or 0.0) ** power - b**power for x in a], "holds the power already"),
-            (lambda a, b, power: [(x or 0.0) ** power for x in a], "not subtracted"),
+            ({(j, i) for i, j in residual()}, "pairs are turned"),
+            ({(7, 6)}, "earlier one"),
+            ({(i, j) for i in range(1, 7, 2) for j in range(0, i, 2)}, "layer before it"),
+            ({(i, j) for i in range(1, 7) for j in range(i)}, "nothing else"),
+            ({(i, i - 1) for i in range(1, 7)} | {(3, 0), (5, 2)}, "continues"),
+            (residual() | {(5, 1)}, "not a term"),
+            ({(i, i - 1) for i in range(1, 7)}, "are missing"),
+        ),
+    ),
+    Exercise(
+        id="03.5",
+        statement=(
+            "Write `pull(accuracies, power)`: |R - b| of the best child over |R - b| of the worst one. The rewards are "
+            "R = accuracy ** power, and b is their mean."
+        ),
+        hints=(
+            "First compute all rewards, then their mean. The best child is above it, the worst below.",
+            "(largest reward - b) / (b - smallest reward).",
+        ),
+        check=check_pull,
+        solution=pull,
+        wrong=(
+            (lambda a, power: 1 / pull(a, power), "ratio is turned"),
+            (lambda a, power: max(a) ** power / min(a) ** power, "not subtracted"),
+            (lambda a, power: pull(a, 1.0), "without the power"),
+            (lambda a, power: -pull(a, power), "absolute values"),
             (
-                lambda a, b, power: [(x or 0) ** power - sum((y or 0) ** power for y in a) / len(a) for x in a],
-                "present batch",
+                lambda a, power: (
+                    (max(a) ** power - (sum(a) / len(a)) ** power) / ((sum(a) / len(a)) ** power - min(a) ** power)
+                ),
+                "power of the mean",
             ),
-            (lambda a, b, power: [x**power - b for x in a if x is not None], "has a weight, too"),
-            (lambda a, b, power: [(x or 0.0) ** power + b for x in a], "the weights are"),
+            (
+                lambda a, power: ((max(a) - sum(a) / len(a)) / (sum(a) / len(a) - min(a))) ** power,
+                "belongs to the reward",
+            ),
+            (lambda a, power: 1.0, "the ratio is"),
         ),
     ),
 )

@@ -82,27 +82,31 @@ def _step(x: float, h: float, c: float, w: Sequence[float], inject: str) -> Pair
     return math.tanh(a0 + a1), a0 + a1
 
 
-def check_text(answer: Callable[[Sequence[float]], Pair]) -> str | None:
-    for p in ([0.5, 0.25, 0.5], [0.1] * 5, [1.0, 0.02]):  # the first p is uneven, so that all means differ
-        got, expected = answer(p), judge_text(p)
+def check_whole(answer: Callable[[Sequence[float], Sequence[int]], Pair]) -> str | None:
+    for p, n in (([10.0, 4.0], [100, 300]), ([8.0, 8.0], [5, 7]), ([2.0, 32.0, 4.0], [10, 10, 40])):
+        got, expected = answer(p, n), whole(p, n)
         if same(got, expected):
             continue
         if same(got, (expected[0], math.log(expected[0]))):
             return "The perplexity is right. Its natural logarithm counts nats; bits have the base 2."
         if same(got[0], expected[0]):
-            return f"The perplexity is right. For p = {p} the bits are {expected[1]:.6f}, not {got[1]:.6f}."
-        if same(got[0], sum(1 / q for q in p) / len(p)):
-            return "That averages 1/p. Average the logarithms, then take the exponential: a geometric mean."
-        if same(got[0], len(p) / sum(p)):
-            return "That is one over the mean probability. Average the logarithms of p, not p."
-        if same(got[0], 1 / math.prod(p)):
-            return "That adds up the losses of all characters; divide by their number."
-        return f"For p = {p} you get {got}, expected {expected}."
+            return f"The perplexity is right. For {p} and {n} the bits are {expected[1]:.6f}, not {got[1]:.6f}."
+        if same(got[0], expected[1]):
+            return "Your first number is the bits. Return the perplexity first: 2 to the power of the bits."
+        pairs = list(zip(p, n, strict=True))
+        if same(got[0], sum(q * k for q, k in pairs) / sum(n)) or same(got[0], sum(p) / len(p)):
+            return "That averages the perplexities. Losses of characters add up: average the logarithms."
+        if same(got[0], math.prod(p) ** (1 / len(p))):
+            return "That gives each chapter the same weight. The mean is over characters: a long chapter counts more."
+        if same(got[0], sum(n) / sum(k / q for q, k in pairs)):
+            return "That averages the probabilities 1 / perplexity. Average the logarithms instead."
+        return f"For perplexities {p} and lengths {n} you get {got}, expected {expected}."
     return None
 
 
-def judge_text(p: Sequence[float]) -> Pair:
-    bits = -sum(math.log2(q) for q in p) / len(p)
+def whole(perplexities: Sequence[float], lengths: Sequence[int]) -> Pair:
+    losses = [n * math.log2(p) for p, n in zip(perplexities, lengths, strict=True)]  # bits of each chapter
+    bits = sum(losses) / sum(lengths)
     return 2**bits, bits
 
 
@@ -143,6 +147,25 @@ def dead(tokens: Tokens) -> bool:
     add, sigmoid = 0, 2
     wakes = inject_activation == sigmoid or (inject_combine == add and activation == sigmoid)
     return combine != add and not wakes
+
+
+def check_biases(answer: int) -> str | None:
+    messages = {
+        21: "That is the number without biases. With b, the factor U h + b is not 0 at h = 0.",
+        24: "In these strings h_1 = 0: the injection multiplies by c_0 = 0. But c_1 is not 0. Follow a second step.",
+        12: "In these strings h_1 = 0 and the node multiplies. But W x_t times (U h + b) is not 0: which mark has c_1?",
+        64: "Take one that adds, with the identity everywhere: h_1 = W x_1 + U h_0 + b + c_0 depends on x_1.",
+    }
+    if answer == with_biases():
+        return None
+    return messages.get(answer, f"Got {answer}. Which mark does the node have if it adds, and which if it multiplies?")
+
+
+def with_biases() -> int:
+    # A leaf combines W x_t, mark 2, and U h + b, mark 1 or 2. Adding and multiplying both give 2, from the first step
+    # on. Both cell indices name this node, so c_1 has mark 2. Then the injection of the second step has two inputs of
+    # mark 2, and h_2 has mark 2 for every combination and activation.
+    return 0
 
 
 EXERCISES = (
@@ -188,20 +211,25 @@ EXERCISES = (
     ),
     Exercise(
         id="04.3",
-        statement="Write `judge_text(p)`: (perplexity, bits per character) from the probabilities of what really came.",
-        hints=(
-            "Bits first: the mean of -log2 p.",
-            "The perplexity is 2 to the power of the bits: the same as e to the power of the nats.",
+        statement=(
+            "Write `whole(perplexities, lengths)`: (perplexity, bits per character) of several chapters together, from "
+            "the perplexity and the number of characters of each."
         ),
-        check=check_text,
-        solution=judge_text,
+        hints=(
+            "How many bits does an optimal code need for a chapter of n characters with perplexity p?",
+            "n log2 p. Add these, and divide by the number of all characters: bits. The perplexity is 2 to that power.",
+        ),
+        check=check_whole,
+        solution=whole,
         wrong=(
-            (lambda p: (sum(1 / q for q in p) / len(p), 0.0), "averages 1/p"),
-            (lambda p: (len(p) / sum(p), math.log2(len(p) / sum(p))), "logarithms of p, not p"),
-            (lambda p: (1 / math.prod(p), 0.0), "divide by their number"),
-            (lambda p: (judge_text(p)[0], math.log(judge_text(p)[0])), "base 2"),
-            (lambda p: (judge_text(p)[0], -sum(math.log2(q) for q in p)), "The perplexity is right. For p"),
-            (lambda p: (0.0, 0.0), "expected"),
+            (lambda p, n: (sum(q * k for q, k in zip(p, n, strict=True)) / sum(n), 0.0), "averages the perplexities"),
+            (lambda p, n: (sum(p) / len(p), 0.0), "averages the perplexities"),
+            (lambda p, n: (math.prod(p) ** (1 / len(p)), 0.0), "the same weight"),
+            (lambda p, n: (sum(n) / sum(k / q for q, k in zip(p, n, strict=True)), 0.0), "averages the probabilities"),
+            (lambda p, n: (whole(p, n)[0], math.log(whole(p, n)[0])), "base 2"),
+            (lambda p, n: (whole(p, n)[0], whole(p, n)[1] * sum(n)), "The perplexity is right. For"),
+            (lambda p, n: whole(p, n)[::-1], "perplexity first"),
+            (lambda p, n: (0.0, 0.0), "expected"),
         ),
     ),
     Exercise(
@@ -220,5 +248,16 @@ EXERCISES = (
             (lambda tokens: tokens[3] != 2, "follows"),
             (lambda tokens: False, "no sigmoid that would"),
         ),
+    ),
+    Exercise(
+        id="04.5",
+        statement="How many of the 64 strings of base 1 are deaf if every leaf combines W x_t and U h_(t-1) + b?",
+        hints=(
+            "Which mark does U h + b have at the first step? Which mark does the node have before its activation?",
+            "c_t is that value. So look at the second step, when c_(t-1) is no longer 0.",
+        ),
+        check=check_biases,
+        solution=with_biases,
+        wrong=((21, "without biases"), (24, "second step"), (12, "c_1"), (64, "adds"), (7, "Which mark")),
     ),
 )

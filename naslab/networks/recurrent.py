@@ -54,7 +54,13 @@ class TreeCell(nn.Module):
 
     def forward(self, x: Tensor, state: State) -> State:
         h, c = state
-        read = list(zip(self.from_x(x).chunk(self.base, -1), self.from_h(h).chunk(self.base, -1), strict=True))
+        read = list(
+            zip(
+                self.from_x(x).chunk(self.base, -1),
+                self.from_h(h).chunk(self.base, -1),
+                strict=True,
+            )
+        )
         outputs: list[Tensor] = []
         for i, (combine, activation) in enumerate(self.nodes):
             if i >= self.base:

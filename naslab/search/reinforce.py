@@ -51,18 +51,26 @@ def search(
 ) -> Iterator[Step]:
     """Trains `controller` in place, one update per step.
 
-    `Step.rewards` are those of `evaluate`; the reward of a failed child is 0. With `grow_every` the search starts in
-    `space`, which gains `grow_by` layers after every `grow_every` children. The state of a step is `Live`: it can be
-    read until the search continues. Raises `FloatingPointError` if the search diverges.
+    `Step.rewards` are those of `evaluate`; the reward of a failed child is 0. With
+    `grow_every` the search starts in `space`, which gains `grow_by` layers after every
+    `grow_every` children. The state of a step is `Live`: it can be read until the
+    search continues. Raises `FloatingPointError` if the search diverges.
     """
-    if config.grow_every:
-        controller.grow(deeper(space, config.grow_by))  # fail now if a grown space does not fit
+    if config.grow_every:  # fail now if a grown space does not fit
+        controller.grow(deeper(space, config.grow_by))
     controller.grow(space)
     optim = torch.optim.Adam(controller.parameters(), config.lr)
     learners: dict[str, Any] = {"controller": controller, "optim": optim}
     baseline = None
     at = partial(depth, space, config)
-    first, state = begin(after, "reinforce", space, generator, needs=("baseline", *learners), written_in=at)
+    first, state = begin(
+        after,
+        "reinforce",
+        space,
+        generator,
+        needs=("baseline", *learners),
+        written_in=at,
+    )
     if state:
         checks.number(-inf, **{"state.baseline": state["baseline"]})
         restore(learners, state)
@@ -71,26 +79,50 @@ def search(
     live = live_state(after)
     for index in range(first, config.updates):
         controller.grow(at(index))
-        tokens, log_prob, entropy = controller(config.children, generator)  # (m, D), (m,), (m,)
-        finite(index, (), log_probability=log_prob.sum().item(), entropy=entropy.sum().item())
+        # (m, D), (m,), (m,)
+        tokens, log_prob, entropy = controller(config.children, generator)
+        finite(
+            index,
+            (),
+            log_probability=log_prob.sum().item(),
+            entropy=entropy.sum().item(),
+        )
         children = tuple(map(tuple, tokens.tolist()))
         rewards, failures = settle(map_fn(evaluate, children), config.children)
         r = log_prob.new_tensor(rewards) ** config.power  # (m,)
         b = 0.0 if baseline is None else baseline
         optim.zero_grad()
-        loss = policy_loss(log_prob, entropy, r, b, config.entropy_weight)  # section 3.2
+        # section 3.2
+        loss = policy_loss(log_prob, entropy, r, b, config.entropy_weight)
         loss.backward()
-        finite(index, rewards, loss=loss.item(), squared_gradient=squares(p.grad for p in controller.parameters()))
+        finite(
+            index,
+            rewards,
+            loss=loss.item(),
+            squared_gradient=squares(p.grad for p in controller.parameters()),
+        )
         live.expire()  # from here on the weights change
         optim.step()
-        baseline = moving_average(baseline, r.mean().item(), config.baseline_decay)  # after use: b never sees r
-        finite(index, rewards, baseline=baseline, squared_weights=squares(controller.parameters()))
+        # after use: b never sees r
+        baseline = moving_average(baseline, r.mean().item(), config.baseline_decay)
+        finite(
+            index,
+            rewards,
+            baseline=baseline,
+            squared_weights=squares(controller.parameters()),
+        )
 
         info = {"baseline": baseline, "entropy": entropy.mean().item()}
-        kept = keep("reinforce", space, generator, baseline=baseline)  # now: other code may use the generator
+        # keep it now: other code may use the generator
+        kept = keep("reinforce", space, generator, baseline=baseline)
 
         def state_now(kept: dict[str, Any] = kept) -> dict[str, Any]:
-            return {**kept, **snapshot({name: learner.state_dict() for name, learner in learners.items()})}
+            return {
+                **kept,
+                **snapshot(
+                    {name: learner.state_dict() for name, learner in learners.items()},
+                ),
+            }
 
         live = Live(state_now)
         yield Step(index, children, rewards, info, failures, live)
