@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote
@@ -106,10 +107,10 @@ def test_an_index_that_hangs_is_given_up_in_time() -> None:
 
         def drip() -> None:  # no single read takes long, and all of them do
             connection, _ = slow.accept()
-            for byte in b"HTTP/1.0 200 OK" + 30 * b" ":
-                connection.send(bytes([byte]))
-                time.sleep(0.1)
-            connection.close()
+            with connection, suppress(OSError):  # the other side hangs up
+                for byte in b"HTTP/1.0 200 OK" + 30 * b" ":
+                    connection.send(bytes([byte]))
+                    time.sleep(0.1)
 
         threading.Thread(target=drip, daemon=True).start()
         for server in (silent, slow):

@@ -71,6 +71,7 @@ def test_the_lesson_has_its_parts(path: Path) -> None:
     (header,) = [text for text in texts if "<!-- measured -->" in text]
     for row in ("You will be able to", "You need", "Difficulty** | ★", "Minutes and memory"):
         assert row in header
+    assert path.stem[:2] in OLD or "**Reading time** | " in header
     headings = [m[1].lower() for text in texts for m in re.finditer(r"^## +(.+)$", text, re.M)]
     for part in ("on a gpu", "recap", "references"):
         assert any(part in heading for heading in headings), f"no section {part!r} among {headings}"

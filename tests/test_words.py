@@ -21,7 +21,9 @@ ROOT = Path(__file__).parent.parent
 GIVEN = {  # the charts that are compared to the byte, by lesson and title, and what their coordinates are
     ("00", "Twenty training images"): "the pixels of the data",
     ("00", "One architecture: a corner"): "ones and zeros",
-    ("00", "Every architecture of the space"): "counts of a table that is given",
+    ("00", "15,625 architectures, all of them trained"): "counts of a table that is given",
+    ("00", "Your cell and its place"): "counts and accuracies of a table that is given",
+    ("03", "8,192 networks, all of them trained"): "counts of a table that is given",
     ("05", "A path in the supergraph"): "counts of steps",
     ("10", "125 cells, all of them trained"): "counts of a table that is given; marks: their mean and their maximum",
 }

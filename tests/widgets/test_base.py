@@ -10,6 +10,7 @@ from test_view import sample
 
 from naslab import spaces, tables, view
 from naslab.networks import MixedOp
+from naslab.view.canvas import above
 from naslab.view.race import record
 from naslab.view.widgets.base import Pictured
 
@@ -51,6 +52,10 @@ def all_widgets():
     widget = view.search_scrubber(spaces.darts_conv(2), frames)
     widget.frame = 1
     yield widget, view.search_picture(spaces.darts_conv(2), frames, 1)
+    table = tables.nas_bench_201()
+    widget = view.cell_duel(table, table.best)
+    drawn = [view.architecture(table.space, table.best), view.place_picture(table, table.best)]
+    yield widget, above("Your cell and its place", *drawn)
     widget = view.search_race(tables.nas_bench_201(), lookups=12)
     widget.at = 5
     yield widget, view.race_picture(record(tables.nas_bench_201(), lookups=12), 5)
