@@ -15,7 +15,7 @@ from naslab.view.picture import Picture
 from naslab.view.widgets.base import Choices, Pictured, button, facts, row
 
 DRAWS = (1, 3, 10, 30, 100)
-_STYLE = {"button_width": "50px"}
+_STYLE = {"button_width": "58px"}
 _SHORT = {"skip_connect": "skip", "nor_conv_1x1": "1x1", "nor_conv_3x3": "3x3", "avg_pool_3x3": "pool"}
 
 
@@ -51,7 +51,7 @@ class CellDuel(Choices, Pictured):
         drawings = [HTML(), HTML()]
         rows = [_named(place, buttons) for place, buttons in zip(places, self.choices.values(), strict=True)]
         rows += [_named("dice", self.draws), self.bet]
-        left = VBox(rows, layout=Layout(flex="0 1 350px"))
+        left = VBox(rows, layout=Layout(flex="0 1 370px"))
         right = VBox(drawings, layout=Layout(flex="1 1 420px"))
         super().__init__(self.choices | {"draws": self.draws}, [], drawings, [row(left, right)])
 
