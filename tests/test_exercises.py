@@ -1,5 +1,6 @@
 """The exercise framework, and every exercise of every lesson against its solution, its stub and its wrong answers."""
 
+import ast
 import dataclasses
 import functools
 import re
@@ -142,6 +143,20 @@ def prove(exercise: Exercise) -> None:
 @pytest.mark.parametrize("exercise", [pytest.param(e, id=e.id) for n in lessons() for e in exercises.exercises(n)])
 def test_check_knows_its_solution_the_stub_and_wrong_answers(exercise):
     prove(exercise)
+
+
+@pytest.mark.parametrize("exercise", [pytest.param(e, id=e.id) for n in lessons() for e in exercises.exercises(n)])
+def test_the_shown_solution_can_be_pasted(exercise):
+    code = re.search(r"```python\n(.*)\n```", solution(exercise.id).data, re.DOTALL)[1]
+    *body, last = ast.parse(code).body
+    names = {}
+    if isinstance(last, ast.Expr):
+        exec(compile(ast.Module(body, []), "pasted", "exec"), names)
+        answer = eval(compile(ast.Expression(last.value), "pasted", "eval"), names)
+    else:
+        exec(code, names)
+        answer = names[last.name]
+    assert check(exercise.id, answer).passed
 
 
 # The framework

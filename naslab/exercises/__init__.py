@@ -14,7 +14,6 @@ import functools
 import importlib
 import inspect
 import pkgutil
-import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FunctionType
@@ -23,6 +22,7 @@ from typing import Any, get_type_hints
 from IPython.display import Markdown
 
 from naslab.exercises.answers import Unreadable, is_rounded, read, same, shown, span
+from naslab.exercises.listing import pasteable
 
 __all__ = [
     "Exercise",
@@ -152,7 +152,9 @@ def solution(id: str) -> Markdown:
     """Returns the statement and the source of the solution. Raises `ValueError` for an unknown id."""
     exercise = _find(id)
     answer = exercise.solution
-    text = textwrap.dedent(inspect.getsource(answer)).strip() if callable(answer) else repr(answer)
+    text = pasteable(answer) if callable(answer) else repr(answer)
+    if callable(answer) and not exercise.asks_for_a_function:
+        text += f"\n\n\n{answer.__name__}()"
     return Markdown(f"**{id}.** {exercise.statement}\n\n```python\n{text}\n```")
 
 

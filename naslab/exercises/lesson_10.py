@@ -33,7 +33,8 @@ def check_order(answer: Sequence[str]) -> str | None:
 def op_order() -> list[str]:
     """The ops, best first: by the accuracy of the cell with this op on all three edges."""
     table = tables.cells()
-    return sorted(OPS, key=lambda op: -table.accuracy((OPS.index(op),) * 3))
+    ops = spaces.nas_bench_201().ops
+    return sorted(ops, key=lambda op: -table.accuracy((ops.index(op),) * 3))
 
 
 def check_half_sure(answer: Callable[[Sequence[float], int, float], float]) -> str | None:
