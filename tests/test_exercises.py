@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from naslab import exercises
+from naslab import exercises, tables
 from naslab.exercises import Exercise, Verdict, check, hint, lessons, solution
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
@@ -157,6 +157,13 @@ def test_the_shown_solution_can_be_pasted(exercise):
         exec(code, names)
         answer = names[last.name]
     assert check(exercise.id, answer).passed
+
+
+def test_what_solutions_say_of_the_table_holds():
+    table, (residual,) = tables.nas_bench_201("cifar10"), [e for e in exercises.exercises("00") if e.id == "00.2"]
+    tokens = residual.solution()
+    said = f"{table.accuracy(tokens):.2f} %, number {table.rank(tokens):,} of {table.space.strings:,}"
+    assert said in solution("00.2").data
 
 
 # The framework

@@ -51,7 +51,9 @@ def check_tokens(answer: Sequence[int]) -> str | None:
 
 
 def residual_cell() -> tuple[int, ...]:
-    # edges in order: 0->1, 0->2, 1->2, 0->3, 1->3, 2->3; ops: 1 is skip_connect, 3 is nor_conv_3x3
+    # the edges in order: 0->1, 0->2, 1->2, 0->3, 1->3, 2->3
+    # 1 is skip_connect, 3 is nor_conv_3x3
+    # the table: 75.28 %, number 14,058 of 15,625; one convolution is not enough
     return (1, 1, 1, 3, 1, 1)
 
 
@@ -89,7 +91,8 @@ def check_cut(answer: int) -> str | None:
 
 def cells_without_a_path() -> int:
     count = 0
-    for a, b, c, d, e, f in itertools.product(range(5), repeat=6):  # 0-1, 0-2, 1-2, 0-3, 1-3, 2-3; 0 is none
+    # a to f are the ops of 0->1, 0->2, 1->2, 0->3, 1->3, 2->3; 0 is none
+    for a, b, c, d, e, f in itertools.product(range(5), repeat=6):
         count += not (d or (a and e) or (b and f) or (a and c and f))
     return count
 

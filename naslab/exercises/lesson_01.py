@@ -33,6 +33,7 @@ def check_fraction(answer: Callable[[int, float], float]) -> str | None:
 
 
 def fraction_hit(n: int, p: float) -> float:
+    # for large n nearly -log(1 - p) / n: twice as many draws, half the fraction
     return 1 - (1 - p) ** (1 / n)
 
 
@@ -49,14 +50,14 @@ def check_distinct(answer: Callable[[Sequence[float], int], float]) -> str | Non
         expected = sum(map(max, sets)) / len(sets)
         got = answer(values, draws)
         if not same(got, expected):
-            listed = f"the mean over all sets of places is {expected:.4g}"
+            listed = f"the mean over all sets of entries is {expected:.4g}"
             return f"For {values} and {draws} draws your function gives {shown(got)}; {listed}."
     return None
 
 
 def best_of_distinct(values: Sequence[float], draws: int) -> float:
     ordered, sets = sorted(values), math.comb(len(values), draws)
-    # the highest rank is k + 1: that place, and draws - 1 of the k places below it
+    # the highest place is k + 1: that entry, and draws - 1 of the k entries below it
     return sum(value * math.comb(k, draws - 1) / sets for k, value in enumerate(ordered))
 
 
@@ -117,8 +118,8 @@ EXERCISES = (
     Exercise(
         id="01.2",
         statement=(
-            "Write `fraction_hit(n, p)`: the smallest fraction q such that, with probability p, at least one of n "
-            "random draws is among the best q of the space."
+            "Write `fraction_hit(n, p)`: the smallest fraction q such that, with probability at least p, one or more "
+            "of n random draws are among the best q of the space."
         ),
         hints=(
             "Equation 1 says with which probability n draws hit the best q. Set it equal to p.",
@@ -136,20 +137,20 @@ EXERCISES = (
     Exercise(
         id="01.3",
         statement=(
-            "Write `best_of_distinct(values, draws)`: the expected best of so many different places of a list of "
-            "values. Each set of places is equally likely, and values may be equal."
+            "Write `best_of_distinct(values, draws)`: the expected maximum of `draws` different entries of the list "
+            "`values`. Each set of so many entries is equally likely. Values may be equal."
         ),
         hints=(
-            "Sort, and give every place its own rank 1 to N, also if values are equal. There are `math.comb(N, draws)` "
-            "sets of places. How many of them have only ranks of at most k?",
-            "The highest rank is at most k in comb(k, draws) of the comb(N, draws) sets. Subtract neighbours, as in "
+            "Sort, and give every entry its own place 1 to N, also if values are equal. There are "
+            "`math.comb(N, draws)` sets of entries. How many of them have only places of at most k?",
+            "The highest place is at most k in comb(k, draws) of the comb(N, draws) sets. Subtract neighbours, as in "
             "equation 2.",
         ),
         check=check_distinct,
         solution=best_of_distinct,
         wrong=(
             (lambda values, draws: sum(values) / len(values), "[0.0, 1.0] and 2 draws"),
-            (lambda values, draws: max(values), "all sets of places is 0.5"),
+            (lambda values, draws: max(values), "all sets of entries is 0.5"),
             (
                 lambda v, n: sum(
                     x * ((k / len(v)) ** n - ((k - 1) / len(v)) ** n) for k, x in enumerate(sorted(v), start=1)
