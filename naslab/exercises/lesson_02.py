@@ -22,7 +22,15 @@ def check_score(answer: Callable[[np.ndarray, int], list[float]]) -> str | None:
             return "The sign is reversed: raising theta_a must raise log p_a."
         if same(got, [POLICY[a] * g for g in expected]):
             return "This is the gradient of p_a. The gradient of its logarithm is that divided by p_a."
-        return f"For p = {POLICY} and a = {a} your function gives {got}. Its entries must add up to 0: do they?"
+        if not same(sum(got), 0.0):
+            return (
+                f"For p = {POLICY} and a = {a} your function gives {got}. Its entries must add up to 0, because adding "
+                "the same number to every theta changes no probability."
+            )
+        return (
+            f"For p = {POLICY} and a = {a} your function gives {got}. Check it with the lemma: the sum over all "
+            "options of p_a times the score of a must be 0."
+        )
     return None
 
 
@@ -81,7 +89,7 @@ def check_baselines(answer: Callable[[Numbers, float], list[float]]) -> str | No
         if same(got, expected):
             continue
         if same(got, baselines([*rewards, 0.0], decay)[1:]):
-            return "These are the averages after each update; the one that is used has not seen the present rewards."
+            return "These are the averages after each update; the one that is used has not seen the current rewards."
         if len(got) != 4:
             return f"Got {len(got)} numbers for 4 updates."
         return f"For {rewards} and decay {decay} you get {got}; the third baseline used is {expected[2]:.3f}."
@@ -141,7 +149,9 @@ def best_policy(rewards: Numbers, beta: float) -> list[float]:
 EXERCISES = (
     Exercise(
         id="02.1",
-        statement="Write `score(p, a)`: the gradient of log p_a by theta, for p a softmax of theta, as a list.",
+        statement=(
+            "Write `score(p, a)`: the gradient of log p_a with respect to theta, as a list. p is a softmax of theta."
+        ),
         hints=(
             "log p_a = theta_a - log sum_j exp(theta_j). Differentiate each term with respect to theta_i.",
             "The second term's derivative is exp(theta_i) / sum_j exp(theta_j), which has a name.",
@@ -153,6 +163,7 @@ EXERCISES = (
             (lambda p, a: [p_i - (i == a) for i, p_i in enumerate(p)], "sign is reversed"),
             (lambda p, a: [p[a] * ((i == a) - p_i) for i, p_i in enumerate(p)], "gradient of p_a"),
             (lambda p, a: [1 / p_i for p_i in p], "add up to 0"),
+            (lambda p, a: [1.0 * (i == a) - 1 / len(p) for i in range(len(p))], "Check it with the lemma"),
         ),
     ),
     Exercise(
@@ -184,7 +195,7 @@ EXERCISES = (
         ),
         hints=(
             "V(b) = E[|g|^2 (R - b)^2] - |grad J|^2, with g your `score(p, a)`. The last term does not contain b.",
-            "Set the derivative by b to 0: E[|g|^2 (R - b)] = 0. Solve for b.",
+            "Set the derivative with respect to b to 0: E[|g|^2 (R - b)] = 0. Solve for b.",
             "It is a mean of the rewards with the weights p_a |g_a|^2, divided by the sum of the weights.",
         ),
         check=check_best_baseline,
@@ -203,7 +214,7 @@ EXERCISES = (
             "The first is 0, the second the first mean, then an exponential moving average."
         ),
         hints=(
-            "Append the present average to the list *before* you update it with the present reward.",
+            "Append the current average to the list *before* you update it with the current reward.",
             "The first reward becomes the average itself; from then on b = decay * b + (1 - decay) * r.",
         ),
         check=check_baselines,
@@ -218,7 +229,7 @@ EXERCISES = (
         id="02.5",
         statement=(
             "Write `factor(m)`: the number c with E[estimate] = c grad J, if the baseline is the mean of the m rewards "
-            "of the present batch."
+            "of the current batch."
         ),
         hints=(
             "Write R_k - b as a sum over the rewards R_1 ... R_m, and take the expectation with g_k of each term.",
@@ -239,7 +250,7 @@ EXERCISES = (
             "Write `best_policy(R, beta)`: the probabilities p that maximise sum_a p_a R_a + beta H(p), as a list."
         ),
         hints=(
-            "The p_a must add up to 1. Add the Lagrange term lambda (1 - sum_a p_a) and differentiate by p_a.",
+            "The p_a must add up to 1. Add lambda (1 - sum_a p_a), and differentiate with respect to p_a.",
             "R_a - beta (log p_a + 1) = lambda for every a. Solve for p_a; lambda follows from the sum.",
             "p_a is proportional to exp(R_a / beta).",
         ),
