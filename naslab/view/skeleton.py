@@ -36,4 +36,5 @@ def skeleton_picture(channels: int = 16, cells: int = 5, classes: int = 10) -> P
     title = "The network around the cells"
     pieces.append(text(14, 18, title))
     said = "; ".join(f"{name}{', ' * bool(more)}{more}" for name, more, *_ in parts)
-    return sheet(x - _GAP + 14, 100, pieces, title, f"{title}, in order: {said}. All cells have the same ops, each its own weights.")
+    alt = f"{title}, in order: {said}. All cells have the same ops, and each has its own weights."
+    return sheet(x - _GAP + 14, 100, pieces, title, alt)
