@@ -144,7 +144,7 @@ def search_step(n, device):
 def macro_step(n, device):
     """Of lesson 05: a step of a child, of the supergraph and of the controller."""
     space = spaces.MacroSpace(n["layers"])
-    recipe = training.Recipe(n["child_epochs"], n["batch_size"], n["child_lr"], nesterov=True)
+    recipe = training.Recipe(n["large_epochs"], n["batch_size"], n["large_lr"], nesterov=True)
     found = one_step(
         lambda: networks.build(space, MACRO_12, channels=n["channels"]), SHAPES[n["images"]], recipe, device
     )
@@ -153,7 +153,7 @@ def macro_step(n, device):
     weights = {t: torch.rand(shape, device=device, requires_grad=True) for t, shape in space.tables.items()}
     logits = net(torch.randn(8, *SHAPES[n["images"]], device=device), weights)
     logits.sum().backward()
-    torch.optim.SGD(net.parameters(), n["child_lr"], 0.9, nesterov=True).step()
+    torch.optim.SGD(net.parameters(), n["large_lr"], 0.9, nesterov=True).step()
     return [*found, logits, *net.parameters(), *policy_step(Controller(space, 100, 1), device)]
 
 

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from itertools import chain
-from math import cos, exp, pi
-from typing import Any
+from math import cos, exp, pi, sqrt
+
+import numpy as np
+from scipy.stats import binom, norm
 
 from naslab import schedules, spaces
 from naslab.exercises import Exercise, is_rounded, same, shown
@@ -11,25 +13,6 @@ from naslab.exercises import Exercise, is_rounded, same, shown
 Gradients = Sequence[
     dict[str, float]
 ]  # one dict per child: name of a set of weights -> gradient; a child has only the sets that it uses
-
-
-def check_gpu_hours(answer: Callable[..., float]) -> str | None:
-    for children, minutes, gpus in ((12_800, 100, 450), (10, 6, 1), (500, 30, 20)):
-        got, expected = answer(children, minutes, gpus), gpu_hours(children, minutes, gpus)
-        if same(got, expected):
-            continue
-        if same(got, expected * 60):
-            return "These are GPU minutes: an hour has 60."
-        if gpus > 1 and same(got, expected / gpus):
-            return "These are the hours on the clock. A GPU hour is an hour of *one* GPU, so more GPUs do not save any."
-        if gpus > 1 and same(got, expected * gpus):
-            return "Every child is trained once, on one GPU, not once on each of them."
-        return f"{children} children of {minutes} minutes on {gpus} GPUs cost {expected:.6g} GPU hours, not {got:.6g}."
-    return None
-
-
-def gpu_hours(children: int, minutes: float, gpus: int) -> float:
-    return children * minutes / 60
 
 
 def check_sets_and_children(answer: Callable[[int, int], tuple[int, int]]) -> str | None:
@@ -117,67 +100,61 @@ def lr(epoch: float) -> float:
     return 0.001 + (0.05 - 0.001) * (1 + cos(pi * (epoch - start) / length)) / 2
 
 
-def check_derive(answer: Callable[..., Any]) -> str | None:
-    written = [(3, 1), (0, 0), (4, 1), (2, 1), (5, 0), (1, 0)]
-    worth = {child: exp(-abs(child[0] - 2.2)) for child in written}
-    for n in (3, 5, 1):
-        stream = iter(written)
-        scored: list[tuple[int, int]] = []
-
-        def sample(stream=stream):
-            return next(stream)
-
-        def score(child, scored=scored):
-            scored.append(child)
-            return worth[child]
-
-        got = answer(sample, score, n)
-        expected = max(written[:n], key=worth.__getitem__)
-        child = tuple(got) if isinstance(got, list) else got
-        if same(got, worth[expected]):
-            return "That is the best *score*. Return the child that has it: it is to be retrained."
-        if isinstance(got, list) and child not in written:
-            return "That is a list. Derive one child: the best."
-        if (drawn := len(written) - len(list(stream))) != n:
-            return f"For n = {n} you sampled {drawn} children."
-        if child == expected and sorted(scored) == sorted(written[:n]):
+def check_most(answer: Callable[[float, int], float]) -> str | None:
+    for c, n in ((2.5, 6), (1.0, 2), (0.5, 10), (5.0, 3)):
+        got, expected = answer(c, n), most(c, n)
+        if same(got, expected):
             continue
-        if child == expected:
-            return f"For n = {n} you scored {len(scored)} times: once for each child is enough, and a score costs time."
-        if n > 1 and child == written[n - 1]:
-            return "That is the last child sampled, whatever its score."
-        if n > 1 and child == min(written[:n], key=worth.__getitem__):
-            return "That is the worst child: a reward is better the higher it is."
-        return f"For n = {n} the best child is {expected}, not {shown(got)}."
+        if same(got, exp(c) / (exp(c) + n - 1)):
+            return "There the other logits are 0. They can be lower than 0."
+        if same(got, exp(2 * c) / (exp(2 * c) + n)):
+            return "The denominator has one op too many: one of the n is the op itself."
+        if same(got, 1 / (1 + (n - 1) * exp(2 * c))):
+            return "That is the smallest probability of an op, not the largest."
+        return f"For c = {c} and {n} ops the largest probability is {expected:.4f}, not {got:.4f}."
     return None
 
 
-def derive(sample: Callable[[], Any], score: Callable[[Any], float], n: int) -> Any:
-    return max([sample() for _ in range(n)], key=score)
+def most(c: float, n: int) -> float:
+    return exp(c) / (exp(c) + (n - 1) * exp(-c))
+
+
+def check_misjudged(answer: Callable[[float, float, int], float]) -> str | None:
+    for p, q, n in ((0.6, 0.55, 50), (0.6, 0.55, 600), (0.9, 0.5, 3), (0.4, 0.1, 10), (0.7, 0.7, 20)):
+        got, expected, tie = answer(p, q, n), misjudged(p, q, n), _tie(p, q, n)
+        if same(got, expected):
+            continue
+        if same(got, 1 - expected):
+            return "That is the probability that the better child wins. Asked is the *worse* child."
+        if same(got, expected - tie / 2):
+            return "Ties are missing: they count one half."
+        if same(got, expected + tie / 2):
+            return "Ties count in full here. They should count one half."
+        if same(got, _by_normal(p, q, n)):
+            return f"The normal approximation gives {got:.4f}; exactly it is {expected:.4f}. Sum over the scores."
+        return f"For p = {p}, q = {q}, n = {n} the probability is {expected:.4f}, not {got:.4g}."
+    return None
+
+
+def misjudged(p: float, q: float, n: int) -> float:
+    k = np.arange(n + 1)
+    better, worse = binom.pmf(k, n, p), binom.pmf(k, n, q)
+    fewer = better.cumsum() - better  # P(better < k)
+    return float((worse * (fewer + better / 2)).sum())
+
+
+def _tie(p: float, q: float, n: int) -> float:
+    k = np.arange(n + 1)
+    return float((binom.pmf(k, n, p) * binom.pmf(k, n, q)).sum())
+
+
+def _by_normal(p: float, q: float, n: int) -> float:
+    return float(norm.cdf((q - p) / sqrt((p * (1 - p) + q * (1 - q)) / n)))
 
 
 EXERCISES = (
     Exercise(
         id="05.1",
-        statement=(
-            "Write `gpu_hours(children, minutes, gpus)`: what it costs to train so many children from scratch, each "
-            "for so many minutes on one GPU, if there are so many GPUs."
-        ),
-        hints=(
-            "A GPU hour is one GPU busy for an hour. Who else is busy meanwhile does not matter.",
-            "children * minutes are GPU minutes.",
-        ),
-        check=check_gpu_hours,
-        solution=gpu_hours,
-        wrong=(
-            (lambda children, minutes, gpus: children * minutes, "GPU minutes"),
-            (lambda children, minutes, gpus: children * minutes / 60 / gpus, "on the clock"),
-            (lambda children, minutes, gpus: children * minutes / 60 * gpus, "not once on each"),
-            (lambda children, minutes, gpus: minutes / 60, "GPU hours, not"),
-        ),
-    ),
-    Exercise(
-        id="05.2",
         statement=(
             "Write `sets_and_children(layers, ops)`: how many sets of op weights the supergraph of a macro space "
             "holds, if every op has weights, and how many architectures share them."
@@ -198,7 +175,7 @@ EXERCISES = (
         ),
     ),
     Exercise(
-        id="05.3",
+        id="05.2",
         statement=(
             "Write `expected_gradient(p, gradients)`: the gradient of the expected loss, a dict. `p` lists the "
             "children's probabilities, `gradients` their gradients, each a dict: set of weights -> number; a child has "
@@ -226,6 +203,25 @@ EXERCISES = (
         ),
     ),
     Exercise(
+        id="05.3",
+        statement=(
+            "Write `most(c, n)`: the largest probability that an op can have in a softmax over n ops whose logits lie "
+            "between -c and c."
+        ),
+        hints=(
+            "Which logits make one op as probable as possible? Choose its own logit and those of the others.",
+            "Its own is c, all others are -c. Write the softmax down.",
+        ),
+        check=check_most,
+        solution=most,
+        wrong=(
+            (lambda c, n: exp(c) / (exp(c) + n - 1), "can be lower than 0"),
+            (lambda c, n: exp(2 * c) / (exp(2 * c) + n), "one of the n is the op itself"),
+            (lambda c, n: 1 / (1 + (n - 1) * exp(2 * c)), "the smallest"),
+            (lambda c, n: 1 / n, "not 0.1667"),
+        ),
+    ),
+    Exercise(
         id="05.4",
         statement=(
             "Write `lr(epoch)`: the learning rate of the shared weights. Cosines from 0.05 to 0.001; the first takes "
@@ -248,23 +244,23 @@ EXERCISES = (
     Exercise(
         id="05.5",
         statement=(
-            "Write `derive(sample, score, n)`: draw n children with `sample()`, score each once with `score(child)`, "
-            "return the best child."
+            "Write `misjudged(p, q, n)`: the better child classifies an image correctly with probability p, the worse "
+            "one with probability q. Each is scored on its own n images. Return the probability that the worse child "
+            "has the higher score; a tie counts one half."
         ),
-        hints=("`max` takes a `key`.", "First a list of n children, then `max(children, key=score)`."),
-        check=check_derive,
-        solution=derive,
+        hints=(
+            "Both scores are binomial. `scipy.stats.binom.pmf(k, n, p)` is the probability of k correct images.",
+            "For every score j of the worse child you need the probability that the better one has fewer than j.",
+            "Sum over j: P(worse = j) * (P(better < j) + P(better = j) / 2).",
+        ),
+        check=check_misjudged,
+        solution=misjudged,
         wrong=(
-            (lambda sample, score, n: max(score(sample()) for _ in range(n)), "best *score*"),
-            (lambda sample, score, n: sorted((sample() for _ in range(n)), key=score), "a list"),
-            (lambda sample, score, n: max([sample() for _ in range(n + 1)], key=score), "you sampled"),
-            (lambda sample, score, n: [sample() for _ in range(n)][-1], "last child"),
-            (lambda sample, score, n: min([sample() for _ in range(n)], key=score), "worst child"),
-            (lambda sample, score, n: [sample() for _ in range(n)] and (9, 9), "the best child is"),
-            (
-                lambda sample, score, n: max([sample() for _ in range(n)], key=lambda c: (score(c), score(c))),
-                "once for each",
-            ),
+            (lambda p, q, n: 1 - misjudged(p, q, n), "the *worse* child"),
+            (lambda p, q, n: misjudged(p, q, n) - _tie(p, q, n) / 2, "Ties are missing"),
+            (lambda p, q, n: misjudged(p, q, n) + _tie(p, q, n) / 2, "Ties count in full"),
+            (_by_normal, "normal approximation"),
+            (lambda p, q, n: 0.5, "not 0.5"),
         ),
     ),
 )

@@ -83,6 +83,20 @@ def test_path_explorer_obeys_its_buttons(paths):
     assert paths.tokens == second
 
 
+def test_play_trains_one_child_after_the_other(paths):
+    generator = torch.Generator().manual_seed(4)
+    SMALL.sample(generator)
+    drawn = [SMALL.sample(generator) for _ in range(5)]
+    for value, children in ((1, 1), (2, 2), (5, 5)):  # the page may merge steps that come too fast
+        paths.play.value = value
+        assert paths.counts.children == tuple(drawn[:children]) and paths.tokens == drawn[children - 1]
+    paths.play.value = 0  # its stop button
+    assert paths.counts.children == tuple(drawn)
+    paths.play.value = 2
+    paths.reset.click()
+    assert paths.play.value == 0 and paths.counts.children == ()
+
+
 def test_path_explorer_obeys_its_controls_and_draws_once(paths, monkeypatch):
     assert list(paths.choices) == [d.name for d in SMALL.decisions]
     paths.tokens = (0, 0, 0, 0, 0, 0)
@@ -95,7 +109,6 @@ def test_path_explorer_obeys_its_controls_and_draws_once(paths, monkeypatch):
     )
     labels = [paths.choices[name].description for name in ("0.op", "1.skip.0", "2.skip.1")]
     assert labels == ["0.op", "0→1", "1→2"]
-    assert [label.value for label in paths._labels] == ["conv_3x3", "max_pool_3x3", "conv_3x3"]
     drawn, drawing = [], view.path_picture(SMALL, [])
     monkeypatch.setattr(view.widgets.paths, "supergraph", lambda *a: drawn.append(a) or drawing)
     for n, button in enumerate((paths.train, paths.sample, paths.many, paths.reset), start=1):
