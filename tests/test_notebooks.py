@@ -17,7 +17,6 @@ from tiny_course import course, tool
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 OLD = {
-    "05",
     "06",
     "07",
     "08",

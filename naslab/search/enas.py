@@ -137,18 +137,19 @@ def weight_step(
     clip: float,
     index: int = 0,
 ) -> tuple[list[float], list[Any]]:
-    """Takes a step of w with the mean gradient of M children; `corners` are their weights. Returns losses and states.
+    """Takes a step of w with the mean gradient of M children (weights: `corners`).
 
-    These are the loss of each child and its hidden state after the batch. Raises `FloatingPointError` with the step
-    `index` if a loss or the gradient is not finite, before w changes.
+    Returns the loss of each child and its hidden state after the batch. Raises
+    `FloatingPointError` with the step `index` if a loss or the gradient is not finite,
+    before w changes.
     """
     model.train()
     w.zero_grad()
     losses, after = [], []
-    for weights, before in zip(corners, hidden, strict=True):
+    for k, (weights, before) in enumerate(zip(corners, hidden, strict=True)):
         loss, carried = objective.loss(model, weights, batch, before)
         losses.append(loss.item())
-        finite(index, (), **{f"training loss of child {len(losses) - 1}": losses[-1]})
+        finite(index, (), **{f"training loss of child {k}": losses[-1]})
         (loss / len(corners)).backward()  # eq. 1
         after.append(carried)
     norm = nn.utils.clip_grad_norm_(model.parameters(), clip)
@@ -166,22 +167,24 @@ def policy_step(
     generator: torch.Generator,
     index: int = 0,
 ) -> tuple[tuple[Tokens, ...], list[float], float]:
-    """Takes a step of theta by REINFORCE. Returns the sampled children, their scores and their strings' mean entropy.
+    """Takes a step of theta by REINFORCE.
 
-    Raises `FloatingPointError` with the step `index` if the loss, theta or its gradient is not finite.
+    Returns the sampled children, their scores and the mean entropy of their strings.
+    Raises `FloatingPointError` with the step `index` if the loss, theta or its
+    gradient is not finite.
     """
     tokens, log_p = controller.draw(config.policy_children, generator)
     log_prob, entropy = controller.summed(tokens, log_p)  # (m,)
     rewards = [score(child) for child in strings(tokens)]
-    loss = policy_loss(log_prob, entropy, log_prob.new_tensor(rewards), baseline, config.entropy_weight)
-    loss = loss + config.skip_weight * skip_divergence(controller.space, log_p, config.skip_target).mean()
+    r = log_prob.new_tensor(rewards)
+    loss = policy_loss(log_prob, entropy, r, baseline, config.entropy_weight)
+    divergence = skip_divergence(controller.space, log_p, config.skip_target)  # (m,)
+    loss = loss + config.skip_weight * divergence.mean()
     theta.zero_grad()
     loss.backward()
-    finite(
-        index,
-        rewards,
-        **{"loss of theta": loss.item(), "squared gradient of theta": squares(p.grad for p in controller.parameters())},
-    )
+    slope = squares(p.grad for p in controller.parameters())
+    numbers = {"loss of theta": loss.item(), "squared gradient of theta": slope}
+    finite(index, rewards, **numbers)
     theta.step()
     finite(index, rewards, **{"squares of theta": squares(controller.parameters())})
     return strings(tokens), rewards, entropy.mean().item()
@@ -198,15 +201,22 @@ def strings(tokens: Tensor) -> tuple[Tokens, ...]:
 
 
 def derive(
-    space: Space, model: nn.Module, objective: Objective, controller: Controller, n: int, generator: torch.Generator
+    space: Space,
+    model: nn.Module,
+    objective: Objective,
+    controller: Controller,
+    n: int,
+    generator: torch.Generator,
 ) -> list[tuple[Tokens, float]]:
-    """Samples n children, scores them with the shared weights on one validation batch, and sorts them, best first.
+    """Samples n children and scores them with the shared weights on a validation batch.
 
-    Pham et al. 2018, Training ENAS and Deriving Architectures. The first child is the result of the search. It is then
-    trained from scratch.
+    Returns them with their scores, best first (Pham et al. 2018, Training ENAS and
+    Deriving Architectures). The first is the result of the search. It is then trained
+    from scratch.
     """
     checks.whole(1, n=n)
     with torch.no_grad():
         children = strings(controller.draw(n, generator)[0])
     score = partial(shared_reward, space, model, objective, objective.batch("valid", 0))
-    return sorted(((child, score(child)) for child in children), key=lambda pair: -pair[1])
+    pairs = [(child, score(child)) for child in children]
+    return sorted(pairs, key=lambda pair: -pair[1])
