@@ -443,7 +443,7 @@ def work_the_path_explorer(page: Page) -> None:
 
 
 def work_the_blender(page: Page) -> None:
-    """Arrow keys on a slider make rounding keep another op, in text and drawing; the button takes it back."""
+    """Arrow keys on a slider make rounding keep another op; Play lowers the temperature; the button goes back."""
     widget = page.locator(".jp-OutputArea-output:has(button:text-is('All alpha 0'))").first
     text = widget.locator(".widget-html-content").first
 
@@ -460,12 +460,17 @@ def work_the_blender(page: Page) -> None:
     expect(text).to_contain_text("rounding keeps: sep_conv_3x3, weight 28.0%", timeout=20_000)
     page.wait_for_timeout(1500)  # text and drawing are messages of their own
     after = drawing()
+    play = widget.locator(".widget-play button").first
+    play.focus()
+    play.press("Enter")
+    expect(text).to_contain_text("rounding keeps: sep_conv_3x3, weight 100.0%", timeout=30_000)  # T = 0.1
     button = widget.get_by_role("button", name="All alpha 0")
     button.focus()
     button.press("Enter")
     expect(text).to_contain_text("rounding keeps: max_pool_3x3, weight 12.5%", timeout=20_000)
     page.wait_for_timeout(1500)
     assert before == drawing() != after
+    narrow(page, widget, "blender")
 
 
 def work_the_toy_landscape(page: Page) -> None:

@@ -10,6 +10,7 @@ from naslab.view.duel import place_picture
 from naslab.view.graphs import architecture
 from naslab.view.grid import path_picture
 from naslab.view.landscape import landscape_picture
+from naslab.view.mixture import mixed_cells
 from naslab.view.picture import Picture
 from naslab.view.plots import bars, curves, heatmap, histogram, images, points
 from naslab.view.policy import policy_picture
@@ -46,6 +47,7 @@ __all__ = [
     "histogram",
     "images",
     "landscape_picture",
+    "mixed_cells",
     "mixed_op_blender",
     "path_explorer",
     "path_picture",

@@ -2,8 +2,9 @@
 
 import base64
 import io
-from collections.abc import Iterable
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from numbers import Real
 
@@ -15,23 +16,35 @@ from torch import Tensor
 from naslab import checks
 from naslab.networks import MixedOp
 from naslab.spaces import NONE
-from naslab.view.canvas import arrow, box, sheet, text
+from naslab.view.canvas import DASHED, above, arrow, beside, box, polyline, sheet, text
 from naslab.view.picture import BLUE, FAINT, INK, SKY, VERMILLION, Picture
 
 MOST, COLDEST, WARMEST = 4.0, 0.1, 10.0  # the largest |alpha|, the lowest and the highest temperature
+TEMPERATURES = tuple(round(10 ** (1 - k / 10), 2) for k in range(21))  # from warm to cold
 
 _SHADES = matplotlib.colormaps["PuOr_r"]  # two hues that colour-blind readers tell apart, white between them
-_PITCH, _SMALL, _LARGE, _MARGIN, _BAR = 118, 92, 150, 14, 76  # sides of the maps, height of a full bar
+_COLUMN, _SMALL, _LARGE, _MARGIN, _BAR = 112, 92, 132, 14, 64  # a column, sides of maps, height of a full bar
+_HIGHEST = 1.5  # the largest rounding error that the plot shows
+_PLOT = 216, 112  # width and height of the plot's axes
 
 
 @dataclass(frozen=True)
 class Blend:
-    """The outputs (K, B, C, H, W) of the ops `names` on x (B, C, H, W), and their mixing weights (K,)."""
+    """The outputs (K, B, C, H, W) of the ops `names` on x (B, C, H, W), mixed by softmax(alpha / temperature).
+
+    `products` (K, K) are the inner products of the outputs.
+    """
 
     names: tuple[str, ...]
     x: Tensor
     outputs: Tensor
-    weights: Tensor
+    products: Tensor
+    alpha: tuple[float, ...]
+    temperature: float
+
+    @cached_property
+    def weights(self) -> Tensor:
+        return (torch.tensor(self.alpha, dtype=torch.float64) / self.temperature).softmax(-1)
 
     @cached_property
     def mixture(self) -> Tensor:
@@ -46,14 +59,14 @@ class Blend:
     @property
     def lost(self) -> float:
         """The relative rounding error |mixture - kept| / |mixture|, over all images and channels."""
-        return _ratio(self.mixture - self.outputs[self.kept], self.mixture)
+        mixture, both, kept = self._squares
+        return math.sqrt(max(mixture - 2 * both + kept, 0.0) / mixture)
 
     @property
     def lost_in_shape(self) -> float:
         """The smallest relative rounding error of any multiple of the kept op's output."""
-        kept = self.outputs[self.kept]
-        factor = (self.mixture * kept).sum() / kept.square().sum().clamp(min=1e-12)
-        return _ratio(self.mixture - factor * kept, self.mixture)
+        mixture, both, kept = self._squares
+        return math.sqrt(max(1 - both**2 / (mixture * kept), 0.0))
 
     @property
     def effective(self) -> float:
@@ -65,19 +78,35 @@ class Blend:
         """What there is to say of the blend, by name."""
         return {
             "rounding keeps": f"{self.names[self.kept]}, weight {self.weights[self.kept]:.1%}",
-            "distance of the mixture from it": f"{self.lost:.0%} of the mixture's length",
-            "the same, if the next batch norm may rescale": f"{self.lost_in_shape:.0%}",
+            "relative rounding error": f"{self.lost:.0%} of the mixture's length",
+            "the same, if a batch norm rescales what is kept": f"{self.lost_in_shape:.0%}",
             "as undecided as": f"{self.effective:.1f} ops of equal weight",
         }
 
+    @property
+    def _squares(self) -> tuple[float, float, float]:
+        """|mixture|^2, its inner product with the output that is kept, and the square of that; never 0."""
+        with_each = self.products @ self.weights
+        mixture, kept = self.weights @ with_each, self.products[self.kept, self.kept]
+        return max(mixture.item(), 1e-24), with_each[self.kept].item(), max(kept.item(), 1e-24)
 
-def _ratio(part: Tensor, whole: Tensor) -> float:
-    return (part.norm() / whole.norm().clamp(min=1e-12)).item()
 
-
-def mix(names: tuple[str, ...], x: Tensor, outputs: Tensor, alpha: Iterable[float], temperature: float) -> Blend:
+def mix(
+    names: tuple[str, ...],
+    x: Tensor,
+    outputs: Tensor,
+    alpha: Iterable[float],
+    temperature: float,
+    products: Tensor | None = None,
+) -> Blend:
     """Blends the outputs (K, B, C, H, W) with the weights softmax(alpha / temperature)."""
-    return Blend(names, x, outputs, (torch.tensor([*alpha], dtype=torch.float64) / temperature).softmax(-1))
+    return Blend(names, x, outputs, inner(outputs) if products is None else products, tuple(alpha), temperature)
+
+
+def inner(outputs: Tensor) -> Tensor:
+    """The inner products (K, K) of outputs (K, B, C, H, W)."""
+    flat = outputs.flatten(1)
+    return flat @ flat.T
 
 
 def blend_picture(
@@ -90,7 +119,7 @@ def blend_picture(
 ) -> Picture:
     """What `mixed_op_blender` draws."""
     values, x, outputs = read(edge, x, alpha, temperature, channel)
-    return draw(mix(edge.names, x, outputs, values, temperature), channel, {})
+    return whole(draw(mix(edge.names, x, outputs, values, temperature), channel, {}))
 
 
 def read(
@@ -123,53 +152,90 @@ def check_alpha(alpha: Iterable[float], n: int) -> tuple[float, ...]:
     return tuple(map(float, values))
 
 
-def draw(blend: Blend, channel: int, maps: dict[tuple[int, int], str]) -> Picture:
-    """Maps, weights and what rounding loses. `maps` caches the PNG of each (channel, op) between drawings."""
-    here = blend.outputs[:, 0, channel]  # (K, H, W)
-    limit = max(float(here.abs().quantile(0.995)), 1e-12)
-    n, kept = len(blend.names), blend.kept
-    width = max(_MARGIN * 2 + _PITCH * n, 4 * (_LARGE + 40) + 2 * _MARGIN)
-    base = 64 + _SMALL + 18 + _BAR  # the lower end of the bars
-    pieces = [text(_MARGIN, 18, f"The map of each op, channel {channel}; below it the op's weight")]
-    for k, name in enumerate(blend.names):
-        left = _MARGIN + _PITCH * k
-        middle, w = left + _PITCH / 2, blend.weights[k].item()
-        head, *tail = name.rsplit("_", 1)
-        for line, words in enumerate((head, *tail)):
-            pieces.append(text(middle, 38 + 14 * line, words, anchor="middle", size=12))
-        if (channel, k) not in maps:
-            maps[channel, k] = _png(here[k], limit)
-        pieces += _map(middle - _SMALL / 2, 64, _SMALL, maps[channel, k], framed=k == kept)
-        pieces.append(box(middle - 24, base - _BAR, 48, _BAR, fill="none", line="#D8D8D8", weight=1))
-        pieces.append(box(middle - 24, base - _BAR * w, 48, _BAR * w, fill=BLUE if k == kept else SKY, weight=1))
-        pieces.append(text(middle, base + 14, f"{100 * w:.1f} %", anchor="middle", size=13))
-        if k == kept:
-            pieces.append(text(middle, base + 31, "kept", anchor="middle", size=13))
-    top = base + 76
+def draw(blend: Blend, channel: int, maps: dict[tuple[int, int], str]) -> list[Picture]:
+    """A column for each op, then what comes of them. `maps` caches the PNG of each (channel, op) between drawings."""
+    limit = max(float(blend.outputs[:, 0, channel].abs().quantile(0.995)), 1e-12)
+    columns = [_column(blend, k, channel, limit, maps) for k in range(len(blend.names))]
+    return [*columns, _outcome(blend, channel, limit)]
+
+
+def whole(parts: Sequence[Picture]) -> Picture:
+    """What `draw` gives, as one picture."""
+    *columns, outcome = parts
+    return above("A mixed op", beside("Ops", *columns), outcome)
+
+
+def _column(blend: Blend, k: int, channel: int, limit: float, maps: dict[tuple[int, int], str]) -> Picture:
+    """An op: its name, its map of the first image, its weight and alpha."""
+    name, weight, kept = blend.names[k], blend.weights[k].item(), k == blend.kept
+    middle, base = _COLUMN / 2, 40 + _SMALL + 12 + _BAR  # base: the lower end of the bar
+    if (channel, k) not in maps:
+        maps[channel, k] = _png(blend.outputs[k, 0, channel], limit)
+    head, *tail = name.rsplit("_", 1)
+    pieces = [text(middle, 12 + 15 * line, words, anchor="middle", size=13) for line, words in enumerate((head, *tail))]
+    pieces += _map(middle - _SMALL / 2, 40, _SMALL, maps[channel, k], framed=kept)
+    pieces.append(box(middle - 24, base - _BAR, 48, _BAR, fill="none", line="#D8D8D8", weight=1))
+    pieces.append(box(middle - 24, base - _BAR * weight, 48, _BAR * weight, fill=BLUE if kept else SKY, weight=1))
+    pieces.append(text(middle, base + 14, f"{100 * weight:.1f} %{', kept' * kept}", anchor="middle", size=13))
+    pieces.append(text(middle, base + 32, f"alpha {blend.alpha[k]:.1f}", anchor="middle", size=12, color=FAINT))
+    alt = f"{name} {weight:.1%}, alpha {blend.alpha[k]:.1f}{', kept' * kept}."
+    return sheet(_COLUMN, base + 42, pieces, f"The op {name}", alt)
+
+
+def _outcome(blend: Blend, channel: int, limit: float) -> Picture:
+    """The map that comes in, the mixture, what rounding keeps, their difference, and the error by temperature."""
+    kept, top = blend.kept, 34
     large = {
         "what comes in": blend.x[0, channel],
         "the mixture": blend.mixture[0, channel],
-        f"kept: {blend.names[kept]}": here[kept],
+        f"kept: {blend.names[kept]}": blend.outputs[kept, 0, channel],
         "mixture - kept": (blend.mixture - blend.outputs[kept])[0, channel],
     }
-    step = (width - 2 * _MARGIN) / 4
+    step, pieces = _LARGE + 26, []
     for k, (name, of) in enumerate(large.items()):
-        middle = _MARGIN + step * (k + 0.5)
-        pieces.append(text(middle, top - 14, name, anchor="middle", size=13))
-        pieces += _map(middle - _LARGE / 2, top, _LARGE, _png(of, limit), framed=k == 2)
-    start, end = _MARGIN + step * 0.5 + _LARGE / 2 + 5, _MARGIN + step * 1.5 - _LARGE / 2 - 5
-    y = top + _LARGE / 2
-    pieces.append(arrow(f"M{start:g} {y:g}L{end - 7:g} {y:g}", (end, y), "right", INK))
-    for k, sign in ((2, "≈"), (3, "")):
-        pieces.append(text(_MARGIN + step * k, y, sign, anchor="middle", size=24))
-    bottom = top + _LARGE + 22
-    pieces += _legend(_MARGIN + step * 0.5 - _LARGE / 2, bottom, limit)
-    lost = f"lost: {blend.lost:.0%}; {blend.lost_in_shape:.0%} if it may be rescaled"
-    pieces.append(text(_MARGIN + step * 3.5, bottom, lost, anchor="middle", size=13))
-    shares = ", ".join(f"{name} {w:.1%}" for name, w in zip(blend.names, blend.weights.tolist(), strict=True))
+        left = _MARGIN + step * k
+        pieces.append(text(left + _LARGE / 2, top - 14, name, anchor="middle", size=13))
+        pieces += _map(left, top, _LARGE, _png(of, limit), framed=k == 2)
+        if k in (1, 2):  # the ops, the rounding
+            y = top + _LARGE / 2
+            pieces.append(arrow(f"M{left - 23:g} {y:g}L{left - 10:g} {y:g}", (left - 3, y), "right", INK))
+    pieces += _legend(_MARGIN, top + _LARGE + 18, limit)
+    pieces += _by_temperature(blend, _MARGIN + step * 4 + 34, top)
     said = "; ".join(f"{name}: {value}" for name, value in blend.facts.items())
-    alt = f"A mixed op of {n} ops on a map, channel {channel}. Weights: {shares}. {said}."
-    return sheet(width, bottom + 20, pieces, "A mixed op", alt)
+    alt = f"The blend of {len(blend.names)} ops on a map, channel {channel}, temperature {blend.temperature:g}. {said}."
+    width = _MARGIN + step * 4 + 34 + _PLOT[0] + _MARGIN
+    return sheet(width, top + _LARGE + 40, pieces, "The mixture and what rounding keeps", alt)
+
+
+def _by_temperature(blend: Blend, left: float, top: float) -> list[str]:
+    """A plot of both rounding errors while the temperature falls, with the present one marked."""
+    width, height = _PLOT
+
+    def place(cold: float, lost: float) -> tuple[float, float]:
+        share = math.log(WARMEST / cold) / math.log(WARMEST / COLDEST)
+        return left + width * share, top + height * (1 - min(lost, _HIGHEST) / _HIGHEST)
+
+    pieces = [text(left - 26, top - 14, "rounding error, by temperature T", size=13)]
+    for lost in (0.0, 0.5, 1.0, 1.5):
+        y = place(1.0, lost)[1]
+        pieces.append(polyline([(left, y), (left + width, y)], "#D8D8D8", 1))
+        pieces.append(text(left - 4, y, f"{lost:.0%}", anchor="end", size=11, color=FAINT))
+    for cold in (10.0, 1.0, 0.1):
+        pieces.append(text(place(cold, 0)[0], top + height + 12, f"{cold:g}", anchor="middle", size=11, color=FAINT))
+    all_of = [replace(blend, temperature=cold) for cold in TEMPERATURES]
+    for lost, now, color, dash in (
+        ([b.lost for b in all_of], blend.lost, BLUE, ""),
+        ([b.lost_in_shape for b in all_of], blend.lost_in_shape, VERMILLION, DASHED),
+    ):
+        points = [place(cold, value) for cold, value in zip(TEMPERATURES, lost, strict=True)]
+        pieces.append(polyline(points, color, 2, dash))
+        x, y = place(blend.temperature, now)
+        pieces.append(f'<circle cx="{x:g}" cy="{y:g}" r="5" fill="{color}"/>')
+    for k, (words, color, dash) in enumerate((("as it is", BLUE, ""), ("rescaled", VERMILLION, DASHED))):
+        x, y = left + 6 + 96 * k, top + height + 30
+        pieces.append(polyline([(x, y), (x + 22, y)], color, 2, dash))
+        pieces.append(text(x + 28, y, words, size=12))
+    return pieces
 
 
 def _map(x: float, y: float, side: float, png: str, framed: bool) -> list[str]:

@@ -17,6 +17,7 @@ from test_view import SVG
 from naslab import runs, spaces, view
 from naslab.networks import MixedOp
 from naslab.view import picture
+from naslab.view.blend import TEMPERATURES
 from naslab.view.widgets import blender
 
 
@@ -52,7 +53,7 @@ def test_blender_says_what_the_mixture_is_and_what_rounding_loses(alpha, tempera
     assert found.lost_in_shape == pytest.approx(math.sqrt(1 - cosine**2), rel=1e-4)
     assert found.effective == pytest.approx(math.exp(-(w * np.log(w)).sum()))
     pictured = view.blend_picture(edge, x, alpha, temperature=temperature)
-    assert plain(widget) == pictured.svg
+    assert widget.picture.svg == pictured.svg and plain(widget).count("<svg") == 8 + 1
     chosen = f"{edge.names[kept]}, weight {w[kept]:.1%}"
     for words in (chosen, f"{lost:.0%} of the mixture", f"{found.effective:.1f} ops"):
         assert words in pictured.alt and words in widget.text
@@ -83,6 +84,36 @@ def test_blender_obeys_its_controls_and_draws_once(monkeypatch):
         widget.alpha = (5.0,) * 8
     assert widget.alpha == OPINION and len(drawn) == 2
     assert widget._repr_mimebundle_()[0]["text/plain"] == "mixed-op blender: 8 ops on (4, 3, 10, 12)"
+
+
+def test_a_slider_stands_below_the_column_of_its_op_and_play_lowers_the_temperature():
+    edge, x = of_an_edge()
+    widget = view.mixed_op_blender(edge, x, OPINION, temperature=0.33)
+    columns = [box.children for box in widget.children[1].children]
+    assert [slider for _, slider in columns] == list(widget.sliders.values())
+    for (column, slider), name, a in zip(columns, edge.names, OPINION, strict=True):
+        assert f"alpha {a:.1f}" in column.value and f"The op {name}" in column.value and name in slider.tooltip
+    assert sum("kept" in column.value for column, _ in columns) == 1
+    temperatures = [t for _, t in widget.temperature.options]
+    assert temperatures == sorted(temperatures, reverse=True) and {10, 1, 0.33, 0.1} < set(temperatures)
+    assert (widget.play.min, widget.play.max) == (0, len(temperatures) - 1)
+    assert temperatures[widget.play.value] == 0.33 == widget.temperature.value
+    assert (widget._link.source, widget._link.target) == ((widget.play, "value"), (widget.temperature, "index"))
+    widget.temperature.index = len(temperatures) - 1
+    assert widget.blend.temperature == 0.1 and widget.blend.effective < 1.2
+
+
+def test_the_plot_has_the_rounding_errors_of_every_temperature():
+    edge, x = of_an_edge()
+    svg = view.blend_picture(edge, x, OPINION, temperature=0.5).svg
+    lines = [line.get("points").split() for line in ET.fromstring(svg).iter(f"{SVG}polyline")]
+    plain_line, rescaled = ([float(p.split(",")[1]) for p in line] for line in lines if len(line) > 2)
+    levels = [float(line[0].split(",")[1]) for line in lines if len(line) == 2][:4]  # 0, 50, 100 and 150 %
+    for found, name in ((plain_line, "lost"), (rescaled, "lost_in_shape")):
+        for y, t in zip(found, TEMPERATURES, strict=True):
+            lost = getattr(view.mixed_op_blender(edge, x, OPINION, temperature=t).blend, name)
+            expected = levels[0] + (levels[2] - levels[0]) * min(lost, 1.5)
+            assert y == pytest.approx(expected, abs=0.01)
 
 
 def test_raising_none_shrinks_the_mixture_and_leaves_its_shape():
