@@ -18,7 +18,6 @@ ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 OLD = {
     "06",
-    "07",
     "08",
     "09",
 }  # not reworked yet: long cells, wide listings, the result only where it is computed
