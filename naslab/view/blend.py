@@ -216,10 +216,10 @@ def _by_temperature(blend: Blend, left: float, top: float) -> list[str]:
         return left + width * share, top + height * (1 - min(lost, _HIGHEST) / _HIGHEST)
 
     pieces = [text(left - 26, top - 14, "rounding error, by temperature T", size=13)]
-    for lost in (0.0, 0.5, 1.0, 1.5):
-        y = place(1.0, lost)[1]
+    for level in (0.0, 0.5, 1.0, 1.5):
+        y = place(1.0, level)[1]
         pieces.append(polyline([(left, y), (left + width, y)], "#D8D8D8", 1))
-        pieces.append(text(left - 4, y, f"{lost:.0%}", anchor="end", size=11, color=FAINT))
+        pieces.append(text(left - 4, y, f"{level:.0%}", anchor="end", size=11, color=FAINT))
     for cold in (10.0, 1.0, 0.1):
         pieces.append(text(place(cold, 0)[0], top + height + 12, f"{cold:g}", anchor="middle", size=11, color=FAINT))
     all_of = [replace(blend, temperature=cold) for cold in TEMPERATURES]

@@ -94,7 +94,7 @@ def _cell(space: CellSpace, name: str, rows: Sequence[Sequence[float]]) -> tuple
 def _places(space: CellSpace) -> tuple[list[tuple[float, float]], list[float]]:
     """The left end and the middle of each state's box, and its height."""
     last = space.inputs + space.nodes
-    sizes = [_SLOT * max(s if s >= space.inputs else 0, last - max(s + 1, space.inputs), 1) for s in range(last)]
+    sizes = [float(_SLOT) * max(s if s >= space.inputs else 0, last - max(s + 1, space.inputs), 1) for s in range(last)]
     gap = 40
     tall = sum(sizes[: space.inputs]) + gap * (space.inputs - 1)
     middle = 44 + max(tall, max(sizes)) / 2 + 30 * (space.nodes > 2)
