@@ -1,7 +1,7 @@
 """Exercises of lesson 08, the bilevel problem."""
 
 from collections.abc import Callable
-from math import ceil, log
+from math import ceil, log, log2, log10
 
 import torch
 from torch import Tensor
@@ -9,37 +9,31 @@ from torch import Tensor
 from naslab.exercises import Exercise, same
 
 
-def tensors(seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Returns random g_alpha (3,), g_w (4,), mixed (3, 4) and a positive definite H (4, 4)."""
-    generator = torch.Generator().manual_seed(seed)
-    g_alpha, g_w, mixed, root = (
-        torch.randn(shape, generator=generator, dtype=torch.float64) for shape in ((3,), (4,), (3, 4), (4, 4))
-    )
-    return g_alpha, g_w, mixed, root @ root.T + torch.eye(4, dtype=torch.float64)
-
-
-def check_second_order(answer: Callable[..., Tensor]) -> str | None:
-    for seed, xi in ((0, 0.5), (1, 0.025), (2, 0.0), (3, 2.0)):
-        g_alpha, g_w, mixed, _ = tensors(seed)
-        got, through = answer(g_alpha, g_w, mixed, xi), mixed @ g_w
-        if got.shape != g_alpha.shape:
-            return f"The gradient has a number for each alpha, shape {(*g_alpha.shape,)}; yours has {(*got.shape,)}."
-        if same(got, g_alpha - xi * through):
+def check_at_trained(answer: Callable[[float, float], float]) -> str | None:
+    for alpha, xi in ((1.5, 0.25), (-1.0, 0.5), (3.0, 0.0), (0.4, 1.0)):
+        got, expected = answer(alpha, xi), at_trained(alpha, xi)
+        if same(got, expected):
             continue
-        if same(got, g_alpha + xi * through):
-            return "The sign: w' = w - xi * (...), so what comes through w' comes with a minus."
-        if same(got, g_alpha - through):
-            return "xi is missing: the step that you differentiate through is xi times the gradient."
-        if same(got, -xi * through):
-            return "That is the second term alone. alpha also enters directly: g_alpha."
-        if same(got, g_alpha):
-            return "That is first order, as if w' did not depend on alpha."
-        return f"For xi = {xi} the gradient is {(g_alpha - xi * through).tolist()}, not {got.tolist()}."
+        where = f"For alpha = {alpha:g}, xi = {xi:g}"
+        if same(got, alpha - 2):
+            return (
+                f"{where}: that is the direct part alone, as the paper has it. At w = alpha the training slope is 0, "
+                "so w' = w. But how does w' change if alpha changes?"
+            )
+        if same(got, 2 * alpha - 2):
+            return f"{where}: that is the hypergradient. Equation 7 reaches it for one xi only."
+        if same(got, alpha - 2 - 2 * xi * alpha):
+            return f"{where}: the sign. The mixed derivative of the training loss is -2, and eq. 7 has a minus, too."
+        if same(got, alpha - 2 + xi * alpha):
+            return f"{where}: a factor of 2. The mixed derivative of w^2 - 2 alpha w + alpha^2 is -2."
+        if same(got, 2 * xi * alpha):
+            return f"{where}: that is the second term. alpha also enters directly."
+        return f"{where} equation 7 gives {expected:.6g}, not {got:.6g}."
     return None
 
 
-def second_order(g_alpha: Tensor, g_w: Tensor, mixed: Tensor, xi: float) -> Tensor:
-    return g_alpha - xi * mixed @ g_w
+def at_trained(alpha: float, xi: float) -> float:
+    return (alpha - 2) - xi * (-2) * alpha
 
 
 def check_at_rest(answer: Callable[[float, float, float], float]) -> str | None:
@@ -68,81 +62,87 @@ def at_rest(xi: float, c: float, h: float) -> float:
     return c / (1 + xi * h)
 
 
-def check_finite_difference(answer: Callable[..., Tensor]) -> str | None:
-    generator = torch.Generator().manual_seed(0)
-    A, B = (torch.randn(3, 4, generator=generator, dtype=torch.float64) for _ in range(2))
-    for length, radius in ((1.0, 0.01), (20.0, 0.01), (0.3, 0.1)):
-        w, v = (torch.randn(4, generator=generator, dtype=torch.float64) for _ in range(2))
-        v = length * v / v.norm()
-        asked: list[Tensor] = []
-
-        def G(at: Tensor, asked: list[Tensor] = asked) -> Tensor:
-            asked.append(at.detach().clone())
-            return A @ at + B @ at.square() + at.pow(3).sum()
-
-        before = w.clone()
-        expected = finite_difference(G, w, v, radius)
-        asked.clear()
-        got = answer(G, w, v.clone(), radius)
-        eps = radius / length
-        if not same(w, before):
-            return "The weights are not where they were. Move a copy of them, or put them back."
-        if same(got, expected):
+def check_best_radius(answer: Callable[[float, float], float]) -> str | None:
+    for a, b in ((1.0, 2.0), (40.0, 1e-15), (3.0, 0.5), (0.2, 1e-7)):
+        got, expected = answer(a, b), best_radius(a, b)
+        if abs(got - expected) <= 1e-4 * expected:
             continue
-        if same(got, eps**2 * expected):
-            return "You multiply by epsilon. It is to be *divided* by: yours is wrong by the factor epsilon squared."
-        if same(got, eps * expected):
-            return "Divide by epsilon: the difference of two gradients is about 2 * epsilon times what we want."
-        if same(got, 2 * expected):
-            return "A factor of 2: w+ and w- are 2 * epsilon apart."
-        if same(got, -expected):
-            return "The sign: it is the gradient at w+ minus that at w-."
-        distances = sorted({round((at - w).norm().item(), 9) for at in asked})
-        if distances and any(d == round(radius * length, 9) for d in distances) and length != 1:
+        where = f"For a = {a:g}, b = {b:g}"
+        if abs(got - (b / a) ** (1 / 3)) <= 1e-4 * expected:
             return (
-                f"You moved w by {radius * length:.3g}, that is, epsilon = radius. Divide the radius by the length of "
-                "v, so that w moves by `radius`, however long v is."
+                f"{where}: there both errors are equal. Their sum is least where its derivative 2 a r - b / r^2 is 0."
             )
-        if {*distances} == {0.0}:
-            return (
-                "You evaluate G at w alone: that is the exact derivative, or none. Equation 8 is a difference of two "
-                "gradients, at w+ and at w-."
-            )
-        if 0.0 in distances:
-            return "That is a one-sided difference: its error goes with epsilon. Go to both sides of w."
-        return f"For v of length {length:g} and radius {radius:g}: got {got.tolist()}, expected {expected.tolist()}."
+        if abs(got - (b / a) ** 0.5) <= 1e-4 * got or abs(got - (b / (2 * a)) ** 0.5) <= 1e-4 * got:
+            return f"{where}: a square root belongs to a r + b / r, the errors of a one-sided difference."
+        if abs(got - b / (2 * a)) <= 1e-4 * got:
+            return f"{where}: that is r^3. Take the cube root."
+        if got > 0:
+            total, least = (a * r**2 + b / r for r in (got, expected))
+            return f"{where}: radius {got:.4g} has the error {total:.4g}, but radius {expected:.4g} has {least:.4g}."
+        return f"{where}: a radius is positive; yours is {got:.4g}."
     return None
 
 
-def finite_difference(G: Callable[[Tensor], Tensor], w: Tensor, v: Tensor, radius: float) -> Tensor:
-    eps = radius / v.norm()
-    return (G(w + eps * v) - G(w - eps * v)) / (2 * eps)
+def best_radius(a: float, b: float) -> float:
+    return (b / (2 * a)) ** (1 / 3)
 
 
-def check_implicit(answer: Callable[..., Tensor]) -> str | None:
+def check_bits(answer: Callable[[int, int, int], float]) -> str | None:
+    for n, d, steps in ((9, 10, 200), (1, 2, 50), (49, 50, 1000), (2, 3, 1)):
+        got, expected = answer(n, d, steps), bits(n, d, steps)
+        if abs(got - expected) <= 0.01 * expected or (expected > 2 and got in (ceil(expected), int(expected))):
+            continue
+        where = f"For {steps} steps with {n}/{d}"
+        for wrong, words in (
+            (steps * log2(d), f"that keeps a whole remainder, one of {d}, in each step. Its digits are used again"),
+            (steps * log(d / n), "that is in nats. Bits are logarithms to base 2"),
+            (steps * log10(d / n), "that is in decimal digits. Bits are logarithms to base 2"),
+            (steps * d / n, "that counts the integers that become one. A bit tells two of them apart"),
+            (steps * (1 - n / d), "that is the share that is lost. How many bits tell d / n things apart"),
+            (-expected, "the sign"),
+            (log2(d / n), "that is one step"),
+            (64 * steps, "that stores the path"),
+        ):
+            if abs(got - wrong) <= 1e-4 * abs(wrong):
+                return f"{where}: {words}."
+        return f"{where} the buffer needs {expected:.4g} bits, not {got:.4g}."
+    return None
+
+
+def bits(n: int, d: int, steps: int) -> float:
+    return steps * log2(d / n)
+
+
+def check_decay_gradient(answer: Callable[..., float | Tensor]) -> str | None:
     for seed in range(3):
-        g_alpha, g_w, mixed, H = tensors(seed)
-        got, expected = answer(g_alpha, g_w, mixed, H), implicit(g_alpha, g_w, mixed, H)
-        if got.shape != g_alpha.shape:
-            return f"The gradient has a number for each alpha, shape {(*g_alpha.shape,)}; yours has {(*got.shape,)}."
+        generator = torch.Generator().manual_seed(seed)
+        w, g_w, root = (torch.randn(n, generator=generator, dtype=torch.float64) for n in ((4,), (4,), (4, 4)))
+        H = root @ root.T + torch.eye(4, dtype=torch.float64)
+        got, expected = answer(w, g_w, H), decay_gradient(w, g_w, H)
+        if isinstance(got, Tensor):
+            if got.numel() != 1:
+                return f"rho is one number, so its gradient is one number; yours has the shape {(*got.shape,)}."
+            got = got.item()
         if same(got, expected):
             continue
-        if same(got, 2 * g_alpha - expected):
-            return "The sign: dw*/dalpha = *minus* the inverse of H times the mixed derivative."
-        if same(got, g_alpha - mixed @ H @ g_w):
-            return "You multiply by H. The steeper the valley, the *less* w* moves: it takes the inverse."
-        if same(got, g_alpha - mixed @ g_w):
-            return "H is missing: that is equation 7 with xi = 1."
-        if same(got, expected - g_alpha):
-            return "That is what comes through w*. alpha also enters directly: g_alpha."
-        if same(got, g_alpha - mixed @ (g_w / H.diagonal())):
-            return "That divides by the diagonal only; H has other entries. `torch.linalg.solve(H, g_w)`."
-        return f"Got {got.tolist()}, expected {expected.tolist()}."
+        if same(got, -expected):
+            return "The sign: dw*/drho = *minus* the inverse of H times the mixed derivative."
+        for wrong, words in (
+            (-(w @ H @ g_w), "You multiply by H. The steeper the valley, the *less* w* moves: it takes the inverse."),
+            (-(w @ g_w), "H is missing: that is one step with xi = 1."),
+            (-(w @ (g_w / H.diagonal())), "That divides by the diagonal only. `torch.linalg.solve(H, g_w)`."),
+            (torch.tensor(expected / 2), "A factor of 2: the derivative of rho / 2 |w|^2 in w is rho w."),
+            (torch.tensor(2 * expected), "A factor of 2: the derivative of rho / 2 |w|^2 in w is rho w."),
+            (w @ w / 2 + expected, "L_val does not contain rho, so there is no direct part."),
+        ):
+            if same(got, wrong.item()):
+                return words
+        return f"Got {got:.6g}, expected {expected:.6g}."
     return None
 
 
-def implicit(g_alpha: Tensor, g_w: Tensor, mixed: Tensor, H: Tensor) -> Tensor:
-    return g_alpha - mixed @ torch.linalg.solve(H, g_w)
+def decay_gradient(w: Tensor, g_w: Tensor, H: Tensor) -> float:
+    return -(w @ torch.linalg.solve(H, g_w)).item()
 
 
 def check_steps_needed(answer: Callable[[float, float, float], int | None]) -> str | None:
@@ -177,23 +177,23 @@ EXERCISES = (
     Exercise(
         id="08.1",
         statement=(
-            "Write `second_order(g_alpha, g_w, mixed, xi)`: equation 7. `g_alpha` (A,) and `g_w` (W,) are the "
-            "gradients of the validation loss at w', `mixed` (A, W) is the second derivative of the training loss."
+            "Write `at_trained(alpha, xi)`: equation 7 of the toy, L_val = alpha w - 2 alpha + 1 and L_train = w^2 - 2 "
+            "alpha w + alpha^2, at the trained weight w = alpha."
         ),
         hints=(
-            "Two terms: what alpha does directly, and what it does through w'.",
-            "w' = w - xi * (gradient of the training loss). Which sign has its derivative?",
-            "(A, W) times (W,) is (A,): `mixed @ g_w`.",
+            "At w = alpha the training slope is 0, so w' = w = alpha. Put this into both first derivatives.",
+            "The second derivative of L_train in alpha and w does not depend on where w is.",
+            "dL_val/dalpha = w' - 2, d2 L_train/dalpha dw = -2, dL_val/dw' = alpha.",
         ),
-        check=check_second_order,
-        solution=second_order,
+        check=check_at_trained,
+        solution=at_trained,
         wrong=(
-            (lambda g_alpha, g_w, mixed, xi: g_alpha + xi * mixed @ g_w, "with a minus"),
-            (lambda g_alpha, g_w, mixed, xi: g_alpha - mixed @ g_w, "xi is missing"),
-            (lambda g_alpha, g_w, mixed, xi: -xi * mixed @ g_w, "second term alone"),
-            (lambda g_alpha, g_w, mixed, xi: g_alpha, "first order"),
-            (lambda g_alpha, g_w, mixed, xi: g_w - xi * mixed.T @ g_alpha, "a number for each alpha"),
-            (lambda g_alpha, g_w, mixed, xi: g_alpha - xi**2 * mixed @ g_w, "the gradient is"),
+            (lambda alpha, xi: alpha - 2, "as the paper has it"),
+            (lambda alpha, xi: 2 * alpha - 2, "the hypergradient"),
+            (lambda alpha, xi: alpha - 2 - 2 * xi * alpha, "the sign"),
+            (lambda alpha, xi: alpha - 2 + xi * alpha, "a factor of 2"),
+            (lambda alpha, xi: 2 * xi * alpha, "the second term"),
+            (lambda alpha, xi: 0.0, "equation 7 gives"),
         ),
     ),
     Exercise(
@@ -220,80 +220,75 @@ EXERCISES = (
     ),
     Exercise(
         id="08.3",
-        statement=(
-            "Write `finite_difference(G, w, v, radius)`: equation 8 for the mixed second derivative times `v`. "
-            "`G(w)` (A,) is the gradient of the training loss in alpha at the weights `w` (W,); epsilon is the radius "
-            "divided by the length of `v`."
-        ),
+        statement="Write `best_radius(a, b)`: the radius r > 0 for which a r^2 + b / r is smallest, for a, b > 0.",
         hints=(
-            "`v.norm()` is the length of v.",
-            "Two calls of G: at w + eps * v and at w - eps * v.",
-            "How far apart are the two places, in units of v? Divide by that.",
+            "Where is the derivative of the sum 0?",
+            "2 a r = b / r^2. Solve for r.",
         ),
-        check=check_finite_difference,
-        solution=finite_difference,
-        copies=False,
+        check=check_best_radius,
+        solution=best_radius,
         wrong=(
-            (
-                lambda G, w, v, radius: (
-                    (G(w + radius / v.norm() * v) - G(w - radius / v.norm() * v)) / 2 * (radius / v.norm())
-                ),
-                "You multiply by epsilon",
-            ),
-            (
-                lambda G, w, v, radius: (G(w + radius / v.norm() * v) - G(w - radius / v.norm() * v)) / 2,
-                "Divide by epsilon",
-            ),
-            (
-                lambda G, w, v, radius: (
-                    (G(w + radius / v.norm() * v) - G(w - radius / v.norm() * v)) / (radius / v.norm())
-                ),
-                "A factor of 2",
-            ),
-            (lambda G, w, v, radius: -finite_difference(G, w, v, radius), "w+ minus that at w-"),
-            (
-                lambda G, w, v, radius: (G(w + radius / v.norm() * v) - G(w)) / (radius / v.norm()),
-                "one-sided",
-            ),
-            (
-                lambda G, w, v, radius: (G(w + radius * v) - G(w - radius * v)) / (2 * radius / v.norm()),
-                "epsilon = radius",
-            ),
-            (lambda G, w, v, radius: finite_difference(G, w.add_(1), v, radius), "not where they were"),
-            (lambda G, w, v, radius: G(w + v) - G(w - v), "expected"),
-            (lambda G, w, v, radius: torch.autograd.functional.jvp(G, w, v)[1], "the exact derivative"),
-            (
-                lambda G, w, v, radius: (finite_difference(G, w, v, radius), w.add_(radius * v))[0],
-                "not where they were",
-            ),
-            (lambda G, w, v, radius: (G(w + radius * v) - G(w - radius * v)) / (2 * radius), "epsilon = radius"),
+            (lambda a, b: (b / a) ** (1 / 3), "both errors are equal"),
+            (lambda a, b: (b / a) ** 0.5, "one-sided difference"),
+            (lambda a, b: (b / (2 * a)) ** 0.5, "one-sided difference"),
+            (lambda a, b: b / (2 * a), "cube root"),
+            (lambda a, b: 0.01, "has the error"),
+            (lambda a, b: -((b / (2 * a)) ** (1 / 3)), "a radius is positive"),
         ),
     ),
     Exercise(
         id="08.4",
         statement=(
-            "Write `implicit(g_alpha, g_w, mixed, H)`: the hypergradient at trained weights. `g_alpha` (A,) and `g_w` "
-            "(W,) are the gradients of the validation loss, `mixed` (A, W) and `H` (W, W) second derivatives of the "
-            "training loss."
+            "Write `bits(n, d, steps)`: how many bits for each weight are forgotten, on average, by so many "
+            "multiplications of an integer by n/d < 1."
         ),
         hints=(
-            "Equation 7 with the inverse of H in place of xi.",
-            "Do not invert: `torch.linalg.solve(H, g_w)` solves H q = g_w.",
+            "How many integers become one? To undo the step you must know which of them it was.",
+            "To tell d / n things apart takes log2(d / n) bits.",
         ),
-        check=check_implicit,
-        solution=implicit,
+        check=check_bits,
+        solution=bits,
         wrong=(
-            (lambda g_alpha, g_w, mixed, H: g_alpha + mixed @ torch.linalg.solve(H, g_w), "*minus*"),
-            (lambda g_alpha, g_w, mixed, H: g_alpha - mixed @ H @ g_w, "multiply by H"),
-            (lambda g_alpha, g_w, mixed, H: g_alpha - mixed @ g_w, "H is missing"),
-            (lambda g_alpha, g_w, mixed, H: -mixed @ torch.linalg.solve(H, g_w), "enters directly"),
-            (lambda g_alpha, g_w, mixed, H: g_alpha - mixed @ (g_w / H.diagonal()), "diagonal only"),
-            (lambda g_alpha, g_w, mixed, H: torch.linalg.solve(H, g_w), "a number for each alpha"),
-            (lambda g_alpha, g_w, mixed, H: g_alpha, "expected"),
+            (lambda n, d, steps: steps * log2(d), "a whole remainder"),
+            (lambda n, d, steps: steps * log(d / n), "in nats"),
+            (lambda n, d, steps: steps * log10(d / n), "decimal digits"),
+            (lambda n, d, steps: steps * d / n, "tells two of them apart"),
+            (lambda n, d, steps: steps * (1 - n / d), "the share that is lost"),
+            (lambda n, d, steps: steps * log2(n / d), "the sign"),
+            (lambda n, d, steps: log2(d / n), "that is one step"),
+            (lambda n, d, steps: 64 * steps, "stores the path"),
+            (lambda n, d, steps: steps, "the buffer needs"),
         ),
     ),
     Exercise(
         id="08.5",
+        statement=(
+            "Write `decay_gradient(w, g_w, H)`: the derivative of L_val(w*(rho)) in rho, where w*(rho) minimises "
+            "L_train = L_0(w) + rho/2 |w|^2. `w` (W,) is w*, `g_w` (W,) the gradient of L_val there, `H` (W, W) the matrix of "
+            "second derivatives of L_train in w."
+        ),
+        hints=(
+            "What is the mixed second derivative of rho/2 |w|^2, first in w, then in rho?",
+            "It is w. There is no direct part, since L_val does not contain rho.",
+            "Put both into the formula of section 10. `torch.linalg.solve(H, g_w)` solves H q = g_w.",
+        ),
+        check=check_decay_gradient,
+        solution=decay_gradient,
+        form=Tensor,
+        wrong=(
+            (lambda w, g_w, H: w @ torch.linalg.solve(H, g_w), "*minus*"),
+            (lambda w, g_w, H: -w @ H @ g_w, "multiply by H"),
+            (lambda w, g_w, H: -w @ g_w, "H is missing"),
+            (lambda w, g_w, H: -w @ (g_w / H.diagonal()), "diagonal only"),
+            (lambda w, g_w, H: -2 * w @ torch.linalg.solve(H, g_w), "A factor of 2"),
+            (lambda w, g_w, H: -w @ torch.linalg.solve(H, g_w) / 2, "A factor of 2"),
+            (lambda w, g_w, H: w @ w / 2 - w @ torch.linalg.solve(H, g_w), "no direct part"),
+            (lambda w, g_w, H: -torch.linalg.solve(H, g_w), "one number"),
+            (lambda w, g_w, H: 0.5, "expected"),
+        ),
+    ),
+    Exercise(
+        id="08.6",
         statement=(
             "Write `steps_needed(lr, h, rest)`: the least number of unrolled steps of size `lr` after which, in a "
             "direction of curvature `h` > 0, at most the part `rest` (between 0 and 1) of 1/h is missing; `None` if no "

@@ -79,11 +79,12 @@ def alpha_gradient(
     radius: float = 0.01,
     push: list[Tensor] | None = None,
 ) -> Weights:
-    """d/d alpha of L_valid(w - xi dL_train/dw, alpha), by finite differences (section 2.3, eq. 5 to 8).
+    """d/d alpha of L_valid(w - xi dL_train/dw, alpha), by finite differences.
 
-    `loss(alpha, batch)` reads the current values of `w`. The function changes them in place and always restores them,
-    also after an exception. The virtual step adds `push` to the gradient of w: in the authors' convolutional code it is
-    the sum of momentum and weight decay.
+    Section 2.3, eq. 5 to 8. `loss(alpha, batch)` reads the current values of `w`. The
+    function changes them in place and always restores them, also after an exception.
+    The virtual step adds `push` to the gradient of w: in the authors' convolutional
+    code it is the sum of momentum and weight decay.
     """
     tables = [*alpha.values()]
     if xi == 0:  # first order
@@ -94,11 +95,13 @@ def alpha_gradient(
     step = gradient(loss(fixed, train), w)
     try:
         with torch.no_grad():
-            torch._foreach_add_(w, step if push is None else torch._foreach_add(step, push), alpha=-xi)  # w'
+            if push is not None:
+                step = torch._foreach_add(step, push)
+            torch._foreach_add_(w, step, alpha=-xi)  # w'
         both = gradient(loss(alpha, valid), [*w, *tables])
         g_w, g_alpha = both[: len(w)], both[len(w) :]
         norm = torch.stack(torch._foreach_norm(g_w)).norm().item()
-        eps = radius / norm if norm else radius  # if the gradient is 0, w+ = w- for every epsilon
+        eps = radius / norm if norm else radius  # norm 0: w+ = w- for every epsilon
         sides = []
         for sign in (1, -1):
             with torch.no_grad():
@@ -109,7 +112,8 @@ def alpha_gradient(
     finally:
         with torch.no_grad():
             torch._foreach_copy_(w, here)
-    return {t: g - xi * (up - down) / (2 * eps) for t, g, up, down in zip(alpha, g_alpha, *sides, strict=True)}  # eq. 7
+    parts = zip(alpha, g_alpha, *sides, strict=True)
+    return {t: g - xi * (up - down) / (2 * eps) for t, g, up, down in parts}  # eq. 7, 8
 
 
 def exact_alpha_gradient(
@@ -121,15 +125,16 @@ def exact_alpha_gradient(
     xi: float,
     push: Sequence[Tensor] | None = None,
 ) -> Weights:
-    """The gradient that `alpha_gradient` approximates (eq. 6), by autograd through the virtual step.
+    """What `alpha_gradient` approximates, by autograd through the virtual step (eq. 6).
 
-    `loss(w, alpha, batch)` must compute the network with the weights w that it gets, for example with
-    `torch.func.functional_call`.
+    `loss(w, alpha, batch)` must compute the network with the weights w that it gets,
+    for example with `torch.func.functional_call`.
     """
     step = torch.autograd.grad(loss(w, alpha, train), w, create_graph=True)
     pushed = step if push is None else [g + p for g, p in zip(step, push, strict=True)]
     ahead = [p - xi * g for p, g in zip(w, pushed, strict=True)]  # w'
-    return dict(zip(alpha, gradient(loss(ahead, alpha, valid), [*alpha.values()]), strict=True))
+    found = gradient(loss(ahead, alpha, valid), [*alpha.values()])
+    return dict(zip(alpha, found, strict=True))
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from torch import Tensor
 from naslab import checks
 from naslab.search import darts
 from naslab.spaces import Weights
-from naslab.view.canvas import beside, box, joined, polyline, sheet, text
+from naslab.view.canvas import DASHED, beside, box, joined, polyline, sheet, text
 from naslab.view.chart import Line, chart
 from naslab.view.picture import BLUE, FAINT, GREEN, INK, PAPER, VERMILLION, Picture
 
@@ -26,6 +26,7 @@ _FAR = 50.0  # a trajectory that leaves -50 to 50 ends there
 _UNIT, _LEFT, _TOP = 50, 52, 62  # pixels
 _SIDE = int(2 * _EDGE * _UNIT)
 _LEVELS = range(-13, 16, 2)
+_LABELLED = _LEVELS[::2]  # the labels of all would touch
 
 
 def toy(w: Sequence[Tensor], alpha: Weights, split: str) -> Tensor:
@@ -65,9 +66,15 @@ def landscape_picture(
     alpha_lr: float = 0.1,
     w_lr: float = 0.1,
     rounds: int = 100,
+    at: int | None = None,
 ) -> Picture:
-    """What `toy_landscape` draws."""
-    return draw(*follow(settings(xi, start, alpha_lr, w_lr, rounds), rounds), xi)
+    """Draws what `toy_landscape` shows after `at` of the rounds, by default after all.
+
+    Raises `ValueError` for settings outside their range.
+    """
+    at = rounds if at is None else at
+    checks.whole(0, rounds + 1, at=at)
+    return together(*follow(settings(xi, start, alpha_lr, w_lr, rounds), rounds, at), xi)
 
 
 def settings(xi: float, start: Sequence[float], alpha_lr: float, w_lr: float, rounds: int) -> dict[str, float]:
@@ -80,51 +87,81 @@ def settings(xi: float, start: Sequence[float], alpha_lr: float, w_lr: float, ro
     return {"xi": xi, "alpha": start[0], "w": start[1], "alpha_lr": alpha_lr, "w_lr": w_lr}
 
 
-def follow(chosen: dict[str, float], rounds: int) -> tuple[np.ndarray, dict[str, str]]:
-    """The trajectory for the chosen settings, and what there is to say of it, by name."""
+def follow(chosen: dict[str, float], rounds: int, at: int) -> tuple[np.ndarray, int, dict[str, str]]:
+    """Returns the whole trajectory, the round that is shown, and what there is to say of it, by name.
+
+    The round is `at`, or the last one of a trajectory that ends earlier.
+    """
     xi, alpha_lr, w_lr = (chosen[name] for name in ("xi", "alpha_lr", "w_lr"))
     points = trajectory((chosen["alpha"], chosen["w"]), xi, alpha_lr, w_lr, rounds)
+    at = min(at, len(points) - 1)
     radius = np.abs(np.linalg.eigvals(affine(xi, alpha_lr, w_lr)[0])).max()
-    (alpha, w), at = points[-1], 2 / (1 + 2 * xi)
+    (alpha, w), rest = points[at], 2 / (1 + 2 * xi)
     loss = round(alpha * w - 2 * alpha + 1, 6) + 0.0  # not -0
     verdict = "neither nears nor flees" if abs(radius - 1) < 1e-9 else "converges" if radius < 1 else "diverges"
     if len(points) <= rounds:
         verdict += f"; followed until round {len(points) - 1} only"
-    return points, {
-        f"after {len(points) - 1} rounds": f"alpha = {alpha:.4g}, w = {w:.4g}, validation loss {loss:.4g}",
-        "at rest where": f"alpha = w = 2 / (1 + 2 xi) = {at:.4g}: validation loss {(at - 1) ** 2:.4g}; optimum 1: 0",
-        "distance from there": f"in the long run multiplied by {radius:.3f} in each round: it {verdict}",
-    }
-
-
-def draw(points: np.ndarray, words: dict[str, str], xi: float) -> Picture:
-    """The landscape with a trajectory, and beside it alpha and w over the rounds. `words` are those of `follow`."""
-    alt = "; ".join(f"{name}: {value}" for name, value in words.items())
-    title = f"Algorithm 1 on figure 2's problem, xi = {xi:g}"
-    left = _map(points, title, f"From alpha = {points[0, 0]:g}, w = {points[0, 1]:g}, xi = {xi:g}; {alt}.")
-    right = chart(
-        {"alpha": Line(0, points[:, 0]), "w": Line(1, points[:, 1])},
-        xlabel="rounds",
-        title="alpha and w, round by round",
-        alt="Beside it alpha and w over the rounds.",
-        reference=("optimum", OPTIMUM[0]),
+    last = "nothing: this is the last round that is shown"
+    if at + 1 < len(points):
+        after = points[at + 1]
+        last = f"first α from {alpha:.4g} to {after[0]:.4g}, then w from {w:.4g} to {after[1]:.4g}"
+    return (
+        points,
+        at,
+        {
+            f"after {at} rounds": f"α = {alpha:.4g}, w = {w:.4g}, validation loss {loss:.4g}",
+            "the next round moves": last,
+            "at rest where": f"α = w = 2 / (1 + 2ξ) = {rest:.4g}: validation loss {(rest - 1) ** 2:.4g}; optimum 1: 0",
+            "distance from there": f"in the long run multiplied by {radius:.3f} in each round: it {verdict}",
+        },
     )
-    return beside(title, left, right)
 
 
-def _map(points: np.ndarray, title: str, alt: str) -> Picture:
-    """Contours of L_valid, the feasible line w = w*(alpha) = alpha, and the trajectory with its marks."""
+def draw(points: np.ndarray, at: int, words: dict[str, str], xi: float) -> tuple[Picture, Picture]:
+    """Returns the landscape with a trajectory up to round `at`, and α and w over the rounds.
+
+    The arguments but ξ are those that `follow` returns.
+    """
+    alt = "; ".join(f"{name}: {value}" for name, value in words.items())
+    start = f"From α = {points[0, 0]:g}, w = {points[0, 1]:g}, ξ = {xi:g}; {alt}."
+    lines = chart(
+        {"α": Line(0, points[:, 0]), "w": Line(1, points[:, 1])},
+        xlabel="rounds",
+        title="α and w, round by round",
+        alt="Beside it α and w over the rounds.",
+        reference=("optimum", OPTIMUM[0]),
+        cursor=at if at + 1 < len(points) else None,
+    )
+    return _map(points, at, _title(xi), start), lines
+
+
+def together(points: np.ndarray, at: int, words: dict[str, str], xi: float) -> Picture:
+    """Returns the two drawings of `draw` side by side."""
+    return beside(_title(xi), *draw(points, at, words, xi))
+
+
+def _title(xi: float) -> str:
+    return f"Algorithm 1 on figure 2's problem, ξ = {xi:g}"
+
+
+def _map(points: np.ndarray, at: int, title: str, alt: str) -> Picture:
+    """Contours of L_valid, the feasible line w = w*(α) = α, the trajectory with its marks, and the next round."""
     width, height = _LEFT + _SIDE + 16, _TOP + _SIDE + 46
     places = _pixels(points)
-    dots = (f'<circle cx="{x}" cy="{y}" r="2" fill="{BLUE}"/>' for x, y in places)
-    ends = _mark("start", *places[0]), _mark("end", *places[-1]), _mark("optimum", *_pixels(np.array([OPTIMUM]))[0])
-    path = polyline(places, BLUE, 1.5)
+    walked, ends_here = places[: at + 1], at + 1 == len(places)
+    dots = "".join(f'<circle cx="{x}" cy="{y}" r="2" fill="{BLUE}"/>' for x, y in walked)
+    optimum = _pixels(np.array([OPTIMUM]))[0]
+    marks = _mark("start", *places[0]) + _mark("end", *places[at]) + _mark("optimum", *optimum)
+    path = polyline(walked, BLUE, 1.5)
+    if not ends_here:  # a step of alpha, then a step of w
+        path += polyline([places[at], (places[at + 1][0], places[at][1]), places[at + 1]], GREEN, 2.5, DASHED)
     frame = f'<svg x="{_LEFT}" y="{_TOP}" width="{_SIDE}" height="{_SIDE}" viewBox="0 0 {_SIDE} {_SIDE}">'
     legend, x = [], float(_LEFT)
-    for name, label in (("start", "start"), ("end", "end"), ("optimum", "optimum"), ("feasible", "w = w*(alpha)")):
+    shown = {"start": "start", "end": "end" if ends_here else "now", "optimum": "optimum", "feasible": "w = w*(α)"}
+    for name, label in (shown if ends_here else shown | {"next": "next round"}).items():
         legend += [_mark(name, x + 8, 40), text(x + 20, 40, label, size=12)]
-        x += 42 + 6.5 * len(label)
-    pieces = [text(14, 18, title), *legend, _axes(), f"{frame}{_contours()}{path}{''.join(dots)}{''.join(ends)}</svg>"]
+        x += 38 + 6 * len(label)
+    pieces = [text(14, 18, title), *legend, _axes(), f"{frame}{_contours()}{path}{dots}{marks}</svg>"]
     return sheet(width, height, pieces, title, alt)
 
 
@@ -136,7 +173,9 @@ def _pixels(points: np.ndarray) -> list[tuple[float, float]]:
 
 
 def _mark(kind: str, x: float, y: float) -> str:
-    """Each kind has its own shape: square, triangle, ring or dashes."""
+    """Each kind has its own shape: square, triangle, ring, long or short dashes."""
+    if kind == "next":
+        return polyline([(x - 10, y), (x + 10, y)], GREEN, 2.5, DASHED)
     if kind == "feasible":
         return f'<path d="M{x - 10:g} {y:g}h20" stroke="{VERMILLION}" stroke-width="2" stroke-dasharray="7,3"/>'
     if kind == "optimum":
@@ -155,7 +194,7 @@ def _axes() -> str:
         pieces.append(text(_LEFT + along, _TOP + _SIDE + 12, f"{tick}", anchor="middle", size=12))
         pieces.append(text(_LEFT - 6, _TOP + _SIDE - along, f"{tick}", anchor="end", size=12))
     pieces.append(
-        text(_LEFT + _SIDE / 2, _TOP + _SIDE + 32, "alpha    (thin lines: validation loss)", anchor="middle", size=12)
+        text(_LEFT + _SIDE / 2, _TOP + _SIDE + 32, "α    (thin lines: validation loss)", anchor="middle", size=12)
     )
     pieces.append(text(14, _TOP + _SIDE / 2, "w", size=12))
     return "".join(pieces)
@@ -170,6 +209,8 @@ def _contours() -> str:
             w = 2 + side * np.geomspace(0.02, 5.6, 60)
             branch = np.stack([(c - 1) / (w - 2), w], axis=1)
             pieces.append(_pixels(branch[np.abs(branch[:, 0]) <= _EDGE + 0.5]))
+        if c not in _LABELLED:
+            continue
         ((x, y),) = _pixels(np.array([[(c - 1) / -5.1, -3.1]]))
         words = text(x, y, f"{c}", anchor="middle", size=11, color=FAINT)
         labels.append(f'<g stroke="{PAPER}" stroke-width="4" paint-order="stroke">{words}</g>')
