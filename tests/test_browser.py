@@ -474,20 +474,40 @@ def work_the_blender(page: Page) -> None:
 
 
 def work_the_toy_landscape(page: Page) -> None:
-    """Keys on the slider of xi move where the search ends; too large a step makes it diverge, and that is said."""
-    widget = page.locator(".jp-OutputArea-output:has(.noUi-handle)").first
+    """Play goes round by round, Step adds one; keys move where the search ends, and too large a step diverges."""
+    widget = page.locator(".jp-OutputArea-output:has(button:text-is('Step'))").first
     text = widget.locator(".widget-html-content", has_text="at rest where").first
-    xi, *_, step = widget.locator(".noUi-handle").all()
+    drawings = widget.locator("svg[role='img']")
+
+    def seen() -> str:
+        page.wait_for_timeout(1500)  # text and drawings are messages of their own
+        return "".join(drawings.evaluate_all("all => all.map(e => e.outerHTML)"))
+
+    xi, *_, step, place = widget.locator(".noUi-handle").all()
     xi.scroll_into_view_if_needed()
-    expect(text).to_contain_text("alpha = 1, w = 1", timeout=20_000)
-    drawings = {widget.locator("svg[role='img']").first.evaluate("e => e.outerHTML")}
-    for slider, key, words in ((xi, "Home", "alpha = 2, w = 2"), (xi, "End", "= 0.4:"), (step, "End", "it diverges")):
+    expect(text).to_contain_text("after 100 rounds: α = 2", timeout=20_000)
+    views = {seen()}
+    play = widget.locator(".widget-play button").first  # it is also the button for a pause
+    play.focus()
+    play.press("Enter")
+    page.wait_for_timeout(1000)
+    play.press("Enter")
+    views.add(seen())
+    at = int(re.findall(r"after (\d+) rounds", text.inner_text())[0])
+    assert 0 < at < 100
+    following = widget.get_by_role("button", name="Step", exact=True)
+    following.focus()
+    following.press("Enter")
+    expect(text).to_contain_text(f"after {at + 1} rounds", timeout=20_000)
+    views.add(seen())
+    place.focus()
+    place.press("End")
+    for slider, key, words in ((xi, "End", "= 0.4:"), (step, "End", "it diverges")):
         slider.focus()
         slider.press(key)
         expect(text).to_contain_text(words, timeout=20_000)
-        page.wait_for_timeout(1500)  # text and drawing are messages of their own
-        drawings.add(widget.locator("svg[role='img']").first.evaluate("e => e.outerHTML"))
-    assert len(drawings) == 4
+        views.add(seen())
+    assert len(views) == 5 and drawings.count() == 2
 
 
 def work_the_search_scrubber(page: Page) -> None:

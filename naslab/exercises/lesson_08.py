@@ -264,8 +264,8 @@ EXERCISES = (
         id="08.5",
         statement=(
             "Write `decay_gradient(w, g_w, H)`: the derivative of L_val(w*(rho)) in rho, where w*(rho) minimises "
-            "L_train = L_0(w) + rho/2 |w|^2. `w` (W,) is w*, `g_w` (W,) the gradient of L_val there, `H` (W, W) the matrix of "
-            "second derivatives of L_train in w."
+            "L_train = L_0(w) + rho/2 |w|^2. `w` (W,) is w*, `g_w` (W,) is the gradient of L_val there, and `H` (W, W) "
+            "has the second derivatives of L_train in w."
         ),
         hints=(
             "What is the mixed second derivative of rho/2 |w|^2, first in w, then in rho?",

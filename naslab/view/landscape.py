@@ -158,7 +158,7 @@ def _map(points: np.ndarray, at: int, title: str, alt: str) -> Picture:
     frame = f'<svg x="{_LEFT}" y="{_TOP}" width="{_SIDE}" height="{_SIDE}" viewBox="0 0 {_SIDE} {_SIDE}">'
     legend, x = [], float(_LEFT)
     shown = {"start": "start", "end": "end" if ends_here else "now", "optimum": "optimum", "feasible": "w = w*(α)"}
-    for name, label in (shown if ends_here else shown | {"next": "next round"}).items():
+    for name, label in (shown if ends_here else shown | {"next": "next"}).items():
         legend += [_mark(name, x + 8, 40), text(x + 20, 40, label, size=12)]
         x += 38 + 6 * len(label)
     pieces = [text(14, 18, title), *legend, _axes(), f"{frame}{_contours()}{path}{dots}{marks}</svg>"]

@@ -7,7 +7,6 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 import torch
-from cases import plain
 from hypothesis import given
 from hypothesis import strategies as st
 from test_view import SVG, texts
@@ -55,32 +54,84 @@ def test_landscapes_trajectory_is_algorithm_1_and_rests_where_the_formula_says(s
 
 def test_landscape_text_and_drawing_follow_every_slider():
     widget = view.toy_landscape()
-    assert [s.description for s in widget.sliders.values()] == [
-        "xi",
-        "start: alpha",
-        "start: w",
-        "step of alpha",
-        "step of w",
-    ]
-    assert "alpha = 1, w = 1, " in widget.text and "it converges" in widget.text
+    names = [s.description for s in (*widget.sliders.values(), widget.slider)]
+    assert names == ["ξ", "start: α", "start: w", "step of α", "step of w", "round"]
+    assert "α = 1, w = 1, " in widget.text and "it converges" in widget.text
     for name, value in (("xi", 0.0), ("alpha", -1.5), ("w", 3.0), ("alpha_lr", 0.05), ("w_lr", 0.25)):
         before = widget.text, widget.drawing
         widget.sliders[name].value = value
         assert widget.drawing != before[1], name
         assert (widget.text == before[0]) == (name in {"alpha", "w"}), name  # the end depends on neither
-    shown = view.landscape_picture(xi=0.0, start=(-1.5, 3.0), alpha_lr=0.05, w_lr=0.25)
-    assert plain(widget) == shown.svg
-    assert "alpha = w = 2 / (1 + 2 xi) = 2: validation loss 1; optimum 1: 0" in widget.text
+    setting = {"xi": 0.0, "start": (-1.5, 3.0), "alpha_lr": 0.05, "w_lr": 0.25}
+    for at in (100, 3, 0):
+        widget.slider.value = at
+        assert widget.picture == view.landscape_picture(**setting, at=at)
+        assert f"after {at} rounds:" in widget.text
+    assert "α = w = 2 / (1 + 2ξ) = 2: validation loss 1; optimum 1: 0" in widget.text
     assert widget._repr_mimebundle_()[0]["text/plain"] == "toy landscape: 100 rounds of algorithm 1"
+    assert widget._repr_mimebundle_()[0]["image/svg+xml"] == widget.picture.svg
+
+
+def test_play_and_step_go_round_by_round_and_show_both_steps_of_the_next():
+    widget = view.toy_landscape(xi=0.0, rounds=12)
+    assert (widget.play.min, widget.play.max, widget.slider.value) == (0, 12, 12)
+    assert widget._link.source[0] is widget.play and widget._link.target == (widget.slider, "value")
+    assert widget.next.disabled and not widget.back.disabled
+    widget.slider.value = 0
+    assert widget.back.disabled and not widget.next.disabled
+    points = landscape.trajectory((2.0, -2.0), 0.0, 0.1, 0.1, 12)
+    for at in range(12):
+        alpha, w = points[at + 1]
+        moves = f"first α from {points[at, 0]:.4g} to {alpha:.4g}, then w from {points[at, 1]:.4g} to {w:.4g}"
+        assert f"after {at} rounds:" in widget.text and moves in widget.text
+        walked, following = blue(widget.picture), green(widget.picture)
+        assert len(walked) == at + 1
+        assert [corner[0] for corner in following] == pytest.approx([at_x(points[at, 0]), *[at_x(alpha)] * 2], abs=0.06)
+        assert [corner[1] for corner in following] == pytest.approx([*[at_y(points[at, 1])] * 2, at_y(w)], abs=0.06)
+        widget.next.click()
+    assert widget.slider.value == 12 and "nothing: this is the last round" in widget.text
+    assert not green(widget.picture)
+    widget.back.click()
+    assert widget.slider.value == 11
+
+
+def test_rounds_after_a_trajectory_has_left_the_picture_show_its_end():
+    widget = view.toy_landscape(alpha_lr=1.2, w_lr=1.2)
+    assert "after 6 rounds:" in widget.text and "followed until round 6 only" in widget.text
+    widget.back.click()
+    assert widget.slider.value == 5 and "after 5 rounds:" in widget.text
+
+
+def at_x(alpha):
+    return 50 * (alpha + 3.5)
+
+
+def at_y(w):
+    return 50 * (3.5 - w)
+
+
+def lines(pictured, color):
+    """The corners of the last line of a colour in the map."""
+    frame = next(e for e in ET.fromstring(pictured.svg).iter(f"{SVG}svg") if e.get("viewBox") == "0 0 350 350")
+    found = [e.get("points") for e in frame.iter(f"{SVG}polyline") if e.get("stroke") == color]
+    return [tuple(map(float, p.split(","))) for p in found[-1].split()] if found else []
+
+
+def blue(pictured):
+    return lines(pictured, picture.BLUE)
+
+
+def green(pictured):
+    return lines(pictured, picture.GREEN)
 
 
 def test_landscape_marks_are_where_they_belong_and_differ_in_shape():
     pictured = view.landscape_picture(xi=0.5, start=(2.0, -2.0))
-    assert {"start", "end", "optimum", "w = w*(alpha)"} <= set(texts(pictured))
-    assert pictured.alt.startswith("From alpha = 2, w = -2, xi = 0.5; after 100 rounds: alpha = 1, w = 1, ")
+    assert {"start", "end", "optimum", "w = w*(α)"} <= {*texts(pictured)} and "next" not in texts(pictured)
+    assert {"start", "now", "next"} <= {*texts(view.landscape_picture(at=3))}
+    assert pictured.alt.startswith("From α = 2, w = -2, ξ = 0.5; after 100 rounds: α = 1, w = 1, ")
     frame = next(e for e in ET.fromstring(pictured.svg).iter(f"{SVG}svg") if e.get("viewBox") == "0 0 350 350")
-    path = [e for e in frame.iter(f"{SVG}polyline") if e.get("stroke") == picture.BLUE]
-    (route,) = ([tuple(map(float, p.split(","))) for p in e.get("points").split()] for e in path)
+    route = blue(pictured)
     assert route[0] == (275, 275) and route[-1] == (225, 125) and len(route) == 101  # 50 pixels a unit, y downwards
     start, end = (e.get("points") for e in frame.iter(f"{SVG}polygon"))
     assert len(start.split()) == 4 and len(end.split()) == 3
@@ -101,7 +152,7 @@ def test_contours_have_one_loss_along_each_line_and_say_it():
     assert {round(loss.mean()) for loss in losses} == set(range(-13, 16, 2))
     assert max(np.ptp(loss) for loss in losses) < 0.05
     labels = re.findall(r'<text x="([\d.]+)" y="([\d.]+)"[^>]*>(-?\d+)<', drawing)
-    assert len(labels) == 15
+    assert [int(label) for *_, label in labels] == [*range(-13, 16, 4)]
     for x, y, label in labels:
         assert loss_at(float(x), float(y) - 0.35 * 11) == pytest.approx(int(label), abs=0.05)
 
@@ -111,7 +162,7 @@ def test_contours_have_one_loss_along_each_line_and_say_it():
     [
         ({"w_lr": 1.2, "alpha_lr": 1.2}, "it diverges; followed until round 6 only"),
         ({"w_lr": 1.0, "alpha_lr": 1.0}, "multiplied by 1.000 in each round: it neither nears nor flees"),
-        ({"xi": 2.0, "start": (-3.0, 3.0)}, "alpha = 0.4, w = 0.4, validation loss 0.36"),
+        ({"xi": 2.0, "start": (-3.0, 3.0)}, "α = 0.4, w = 0.4, validation loss 0.36"),
         ({"start": (0.0, 0.0)}, "it converges"),
         ({"w_lr": 1.45, "alpha_lr": 1e-3}, "it diverges"),
     ],
@@ -136,3 +187,9 @@ def test_landscape_refuses_settings_outside_their_range(changed, message):
     for make in (view.toy_landscape, view.landscape_picture):
         with pytest.raises(ValueError, match=re.escape(message)):
             make(**changed)
+
+
+@pytest.mark.parametrize("at", [-1, 13, 0.5])
+def test_landscape_refuses_a_round_that_there_is_not(at):
+    with pytest.raises(ValueError, match=re.escape(f"at: got {at}, expected an int of at least 0")):
+        view.landscape_picture(rounds=12, at=at)
