@@ -90,7 +90,7 @@ def best_radius(a: float, b: float) -> float:
 def check_bits(answer: Callable[[int, int, int], float]) -> str | None:
     for n, d, steps in ((9, 10, 200), (1, 2, 50), (49, 50, 1000), (2, 3, 1)):
         got, expected = answer(n, d, steps), bits(n, d, steps)
-        if abs(got - expected) <= 0.01 * expected or (expected > 2 and got in (ceil(expected), int(expected))):
+        if abs(got - expected) <= 0.01 * expected or got in (ceil(expected), round(expected)):
             continue
         where = f"For {steps} steps with {n}/{d}"
         for wrong, words in (
