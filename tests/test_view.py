@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from naslab import genotypes, runs, spaces, tables, view
 from naslab.controller import Controller
 from naslab.networks import MixedOp
-from naslab.view import chart, graphs, grid, layers, picture, plots
+from naslab.view import chart, figures, graphs, grid, layers, picture
 from naslab.view.canvas import beside
 from naslab.view.race import record
 
@@ -221,9 +221,9 @@ def ratio(a, b):
 
 
 def test_contrast_is_wcags():
-    assert plots.contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert figures.contrast("#000000", "#ffffff") == pytest.approx(21)
     for a in ("#0072B2", "#1A1A1A", "#777777"):
-        assert plots.contrast(a, "#FDFDFB") == pytest.approx(ratio(a, "#FDFDFB"))
+        assert figures.contrast(a, "#FDFDFB") == pytest.approx(ratio(a, "#FDFDFB"))
 
 
 def test_text_is_readable_on_everything_it_is_written_on():
@@ -259,10 +259,10 @@ def test_every_picture_has_an_opaque_ground(pictures):
 
 
 def test_series_differ_by_more_than_colour():
-    for signals in (plots._COLORS, plots._MARKERS, plots._LINES, plots._HATCHES, layers.ARCS):
+    for signals in (figures.COLORS, figures.MARKERS, figures.LINES, figures.HATCHES, layers.ARCS):
         assert len(set(signals)) == len(signals) == 6
     for signals in zip(*chart._LOOKS, strict=True):
-        assert len(set(signals)) == 3
+        assert len(set(signals)) == 4
 
 
 # Architectures
@@ -465,11 +465,38 @@ def test_plots_take_tensors_lists_and_arrays():
     assert len({view.curves(x, {"a": k}, **words).svg for k in kinds}) == 1
 
 
+def test_curves_draw_runs_thin_and_name_them_once():
+    words = {"xlabel": "x", "ylabel": "y", "title": "t", "alt": "eight runs"}
+    runs = np.random.default_rng(0).random((8, 3))
+    drawn = view.curves([1, 2, 3], {"mean": runs.mean(0), "each run": runs}, **words).svg
+    thin = re.findall(r"stroke: (#[0-9a-f]+); stroke-opacity: 0.7; stroke-width: 0.9", drawn)
+    assert len(thin) == 9 and len(set(thin)) == 1  # eight runs and their key
+    assert drawn.count(">each run</text>") == 1
+
+
+def test_curves_on_logarithmic_axes():
+    words = {"xlabel": "x", "ylabel": "y", "title": "t", "alt": "a straight line", "log": "xy"}
+    drawn = view.curves([1, 10, 100, 1000], {"error": [1, 1e-2, 1e-4, 1e-6]}, **words)
+    assert {"1", "10", "100", "1,000", "0.01", "1e-06"} <= set(texts(drawn))
+    for x, y in (([0, 1], [1, 2]), ([1, 2], [1, 0])):
+        with pytest.raises(ValueError, match="error: got numbers of 0 or less"):
+            view.curves(x, {"error": y}, **words)
+    with pytest.raises(ValueError, match="log: got 'z', expected"):
+        view.curves([1, 2], {"error": [1, 2]}, **words | {"log": "z"})
+
+
+def test_pictures_of_points_can_share_an_axis():
+    words = {"xlabel": "x", "ylabel": "y", "title": "t", "alt": "points"}
+    ticks = [texts(view.points({"a": ([1, 2], y)}, **words, ylim=(0, 8))) for y in ([1, 2], [5, 7])]
+    assert ticks[0] == ticks[1] and "8" in ticks[0]
+    assert "8" not in texts(view.points({"a": ([1, 2], [1, 2])}, **words))
+
+
 def test_heatmap_writes_every_cell_of_a_weight_table():
     space = spaces.nas_bench_201()
     table = space.one_hot([0, 1, 2, 3, 4, 0])["cell"]
     drawn = view.heatmap(table, [f"{s}->{t}" for s, t in space.edges], space.ops, title="Weights", alt="One-hot rows.")
-    assert texts(drawn).count("1.00") == 6 and texts(drawn).count("0.00") == 24
+    assert texts(drawn).count("1.00") == 6 and texts(drawn).count("0") == 24
 
 
 @pytest.mark.parametrize(

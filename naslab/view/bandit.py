@@ -52,30 +52,10 @@ class Runs:
     policies: Tensor  # (updates + 1, n, k) probabilities of the arms
     expected: Tensor  # (updates + 1, n) exact expected reward of the policy
     variances: dict[str, Tensor]  # of the estimate that each update drew from, by baseline: (updates, n)
+    lengths: Tensor  # (updates, n) squared length of the gradient that it estimated, |grad J|^2
 
 
 def learn(
-    rewards: Sequence[float],
-    *,
-    baseline: bool,
-    m: int,
-    lr: float,
-    decay: float,
-    updates: int,
-    repeats: int,
-    seed: int,
-) -> Runs:
-    """Plain gradient ascent on REINFORCE's estimate from m children, `repeats` learners in one pass, float64.
-
-    With `baseline` b is the moving average of the mean rewards of earlier updates, 0 before there is one, as in
-    `search.reinforce`; without it b = 0. The variances are those at the same policy with b = 0, with the
-    moving average, and with the best constant. Equal seeds draw equal numbers, whatever else is chosen.
-    Raises `ValueError` for fewer than two rewards and for numbers outside their range.
-    """
-    return learn_each(rewards, (baseline,), m=m, lr=lr, decay=decay, updates=updates, repeats=repeats, seed=seed)[0]
-
-
-def learn_each(
     rewards: Sequence[float],
     with_baseline: Sequence[bool],
     *,
@@ -86,12 +66,16 @@ def learn_each(
     repeats: int,
     seed: int,
 ) -> list[Runs]:
-    """The runs of `learn` for each of `with_baseline`, all in one pass."""
+    """Plain gradient ascent on REINFORCE's estimate from m children: for each of `with_baseline`, `repeats` learners.
+
+    With a baseline b is the moving average of the mean rewards of earlier updates, 0 before there is one, as in
+    `search.reinforce`; without it b = 0. The variances are those at the same policy with b = 0, with the
+    moving average, and with the best constant. Equal seeds draw equal numbers, whatever else is chosen. float64.
+    Raises `ValueError` for fewer than two rewards and for numbers outside their range.
+    """
     check(rewards, lr, decay, m=m, updates=updates, repeats=repeats)
     n = len(with_baseline) * repeats
-    used = torch.tensor(with_baseline, dtype=torch.float64).repeat_interleave(
-        repeats
-    )  # (n,): 1 with a baseline, else 0
+    used = torch.tensor(with_baseline, dtype=torch.float64).repeat_interleave(repeats)  # (n,): 1 with a baseline
     rewards_ = torch.tensor(list(rewards), dtype=torch.float64)
     uniform = torch.rand(updates, repeats, m, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     theta = torch.zeros(n, len(rewards_), dtype=torch.float64)
@@ -109,11 +93,13 @@ def learn_each(
     policies.append(theta.softmax(-1))
     after, b = torch.stack(policies), torch.stack(averages)  # (updates + 1, n, k), (updates, n)
     p = after[:-1]
-    baselines = {"b = moving average": b, "b = 0": torch.zeros_like(b), "b = best constant": best_baseline(p, rewards_)}
+    baselines = {"moving average": b, "b = 0": torch.zeros_like(b), "best b": best_baseline(p, rewards_)}
     variances = {name: variance(p, rewards_, at, m) for name, at in baselines.items()}
-    expected = after @ rewards_
+    expected, lengths = after @ rewards_, gradient(p, rewards_).square().sum(-1)
     each = [slice(k, k + repeats) for k in range(0, n, repeats)]
-    return [Runs(after[:, s], expected[:, s], {name: v[:, s] for name, v in variances.items()}) for s in each]
+    return [
+        Runs(after[:, s], expected[:, s], {name: v[:, s] for name, v in variances.items()}, lengths[:, s]) for s in each
+    ]
 
 
 def check(rewards: Sequence[float], lr: float, decay: float, **counts: int) -> None:

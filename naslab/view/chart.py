@@ -8,16 +8,26 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from naslab.view.canvas import DASHED, DOTTED, joined, polyline, sheet, text
-from naslab.view.picture import BLUE, FAINT, GREEN, INK, VERMILLION, Picture
+from naslab.view.picture import BLUE, FAINT, GREEN, INK, PURPLE, VERMILLION, Picture
 
 WIDTH, HEIGHT = 475, 310
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 62, 46
-_LOOKS = ((BLUE, "", "o"), (VERMILLION, "7,3", "s"), (GREEN, "9,3,2,3", "^"))  # colour, dashes, marker
+_LOOKS = (  # colour, dashes, marker
+    (BLUE, "", "o"),
+    (VERMILLION, "7,3", "s"),
+    (GREEN, "9,3,2,3", "^"),
+    (PURPLE, "2,3", "D"),
+)
+_CORNERS = {
+    "s": ((-3, -3), (3, -3), (3, 3), (-3, 3)),
+    "^": ((-4, 3), (4, 3), (0, -4)),
+    "D": ((-4, 0), (0, 4), (4, 0), (0, -4)),
+}
 
 
 @dataclass(frozen=True)
 class Line:
-    """Values (n,), with the band around them if there is one; `look` is 0, 1 or 2.
+    """Values (n,), with the band around them if there is one; `look` is 0 to 3.
 
     A thin line has no markers and is not in the legend.
     """
@@ -108,5 +118,4 @@ def _mark(kind: str, at: tuple[float, float], color: str) -> str:
     x, y = at
     if kind == "o":
         return f'<circle cx="{x:g}" cy="{y:g}" r="3.2" fill="{color}"/>'
-    corners = {"s": ((-3, -3), (3, -3), (3, 3), (-3, 3)), "^": ((-4, 3), (4, 3), (0, -4))}[kind]
-    return f'<polygon points="{joined([(x + dx, y + dy) for dx, dy in corners])}" fill="{color}"/>'
+    return f'<polygon points="{joined([(x + dx, y + dy) for dx, dy in _CORNERS[kind]])}" fill="{color}"/>'

@@ -129,13 +129,16 @@ def _tree(space: TreeSpace, tokens: Tokens, decided: int) -> Picture:
     *ops, inject_combine, inject_activation, memory, inject = (
         d.options[t] if p < decided else UNKNOWN for p, (d, t) in enumerate(zip(space.decisions, tokens, strict=True))
     )
+    leaves = graphviz.Digraph("leaves", graph_attr={"rank": "same"})
     for n in range(space.nodes):
         combine, activation = ops[2 * n], ops[2 * n + 1]
         graph.node(str(n), _label(f"{n}: {combine}, {activation}"), color=style(str(activation))[0])
         if n < space.base:
-            graph.node(f"leaf{n}", "x_t, h_(t-1)", fillcolor=INPUT)
+            reads = f"W{2 * n + 1} x_t, W{2 * n + 2} h_(t-1)"
+            leaves.node(f"leaf{n}", reads, fillcolor=INPUT)
             graph.edge(f"leaf{n}", str(n))
-            reads = "x_t, h_(t-1)"
+            if n:  # in one column, in order
+                leaves.edge(f"leaf{n - 1}", f"leaf{n}", style="invis")
         else:
             first = 2 * (n - space.base)
             graph.edge(str(first), str(n))
@@ -143,6 +146,7 @@ def _tree(space: TreeSpace, tokens: Tokens, decided: int) -> Picture:
             reads = f"{first}, {first + 1}"
         if combine != UNKNOWN:
             words.append(f"node {n} = {activation}({combine}({reads}))")
+    graph.subgraph(leaves)
     graph.node("root", "h_t", fillcolor=OUTPUT)
     graph.edge(str(space.nodes - 1), "root")
     graph.node("before", "c_(t-1)", fillcolor=INPUT)
@@ -180,7 +184,7 @@ def _label(words: str) -> str:
 def _graph(**attributes: str) -> graphviz.Digraph:
     font = {"fontname": "Arial", "fontcolor": INK}
     line = {"color": INK, "penwidth": "1.5"}
-    box = {"shape": "box", "style": "rounded,filled", "fillcolor": NODE, "height": "0.35", "margin": "0.12,0.05"}
+    box = {"shape": "box", "style": "rounded,filled", "fillcolor": NODE, "height": "0.35", "margin": "0.2,0.05"}
     return graphviz.Digraph(
         graph_attr={**font, "bgcolor": PAPER, "pad": "0.15", "fontsize": "14"} | attributes,
         node_attr=font | line | box | {"fontsize": "14"},

@@ -2,72 +2,19 @@
 
 Every function takes `title`, `alt` (what the plot shows and what to take from it, for a reader who cannot see it) and,
 where there are axes, `xlabel` and `ylabel` (with the unit). Arrays may be lists, numpy arrays or tensors on any device.
-The text stays text in the SVG: small files, and words that can be searched and zoomed. Its font is DejaVu Sans, which
-matplotlib brings along for measuring, or Verdana, which is as wide.
 """
 
-import io
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import matplotlib.style
 import numpy as np
-import torch
-from cycler import cycler
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 
-from naslab.view.picture import (
-    BLACK,
-    BLUE,
-    FAINT,
-    GREEN,
-    INK,
-    ORANGE,
-    PAPER,
-    PURPLE,
-    VERMILLION,
-    Picture,
-    picture,
-    safe,
-)
-
-_COLORS = (BLUE, VERMILLION, GREEN, PURPLE, BLACK, ORANGE)
-_MARKERS = ("o", "s", "^", "D", "v", "X")
-_LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
-_HATCHES = ("", "//", "\\\\", "xx", "--", "||")
-
-_STYLE = {
-    "svg.hashsalt": "naslab",
-    "svg.fonttype": "none",
-    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
-    "figure.constrained_layout.w_pad": 0.14,
-    "figure.constrained_layout.h_pad": 0.14,
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans", "Verdana"],
-    "font.size": 11.0,
-    "axes.titlesize": 13.0,
-    "figure.facecolor": PAPER,
-    "axes.facecolor": PAPER,
-    "savefig.facecolor": PAPER,
-    **{key: INK for key in ("text.color", "axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor")},
-    **{key: FAINT for key in ("axes.edgecolor", "xtick.color", "ytick.color")},
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#E4E4E0",
-    "legend.framealpha": 0.9,
-    "legend.facecolor": PAPER,
-    "hatch.color": PAPER,
-    "lines.linewidth": 1.8,
-    "lines.markersize": 5.0,
-    "axes.prop_cycle": cycler(color=_COLORS, marker=_MARKERS, linestyle=_LINES),
-}
+from naslab.view.figures import COLORS, HATCHES, LINES, MARKERS, STYLE, array, contrast, finish, logarithmic, plotting
+from naslab.view.picture import BLUE, INK, PAPER, Picture, safe
 
 
 def curves(
@@ -79,21 +26,33 @@ def curves(
     title: str,
     alt: str,
     reference: tuple[str, float] | None = None,
+    log: str = "",
 ) -> Picture:
-    """Lines over `x` (n,); a series is `(mean, low, high)`, drawn with its band, or one array, each of (n,).
+    """Lines over `x` (n,). A series is a line (n,), or runs (k, n), drawn thin, or `(mean, low, high)` with its band.
 
-    `reference` is a horizontal line with its name: the best possible, or chance. With more than four series the legend
-    stands beside the axes, and bands are fainter, with thin edges, so that those that overlap can be told apart.
+    `reference` is a horizontal line with its name: the best possible, or chance. `log` is "x", "y" or "xy", the axes
+    that are logarithmic. With more than four series the legend stands beside the axes, and bands are fainter, with thin
+    edges, so that those that overlap can be told apart. Raises `ValueError` for other shapes, and for numbers that are
+    not positive on a logarithmic axis.
     """
-    x = _array(x)
+    x = array(x)
     many = len(series) > 4
-    with _axes(xlabel=xlabel, ylabel=ylabel) as (figure, axes):
+    if log not in ("", "x", "y", "xy"):
+        raise ValueError(f'log: got {log!r}, expected "x", "y" or "xy", the logarithmic axes')
+    with plotting(xlabel=xlabel, ylabel=ylabel) as (figure, axes):
         for name, values in series.items():
-            band = [_array(v) for v in values] if isinstance(values, tuple) else [_array(values)]
-            if len(band) not in (1, 3) or any(v.shape != x.shape for v in band):
+            band = [array(v) for v in values] if isinstance(values, tuple) else [array(values)]
+            runs = len(band) == 1 and band[0].ndim == 2
+            if len(band) not in (1, 3) or any(v.shape[runs:] != x.shape for v in band):
                 shapes = [v.shape for v in band]
-                raise ValueError(f"{name}: got shapes {shapes}, expected one array or (mean, low, high) of {x.shape}")
-            (line,) = axes.plot(x, band[0], label=name, markevery=max(1, len(x) // 10))
+                expected = f"one array of {x.shape} or (k, {x.size}), or (mean, low, high) of {x.shape}"
+                raise ValueError(f"{name}: got shapes {shapes}, expected {expected}")
+            if any((v <= 0).any() for axis, vs in (("x", [x]), ("y", band)) if axis in log for v in vs):
+                raise ValueError(f"{name}: got numbers of 0 or less, expected positive ones on a logarithmic axis")
+            look = {"linewidth": 0.9, "alpha": 0.7, "marker": ""} if runs else {"markevery": max(1, len(x) // 10)}
+            line, *others = axes.plot(x, band[0].T, label=name, **look)
+            for other in others:
+                other.set(color=line.get_color(), linestyle=line.get_linestyle(), label="_")
             if len(band) == 3 and many:
                 axes.fill_between(x, band[1], band[2], color=line.get_color(), alpha=0.08, linewidth=0)
                 for edge in band[1:]:
@@ -102,19 +61,32 @@ def curves(
                 axes.fill_between(x, band[1], band[2], color=line.get_color(), alpha=0.2, linewidth=0)
         if reference:
             axes.axhline(reference[1], color=INK, linestyle=(0, (1, 2)), marker="", linewidth=1.2, label=reference[0])
+        logarithmic(axes, log)
         if many:
             axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
         elif len(series) > 1 or reference:
             axes.legend()
-        return _finish(figure, axes, title, alt)
+        return finish(figure, axes, title, alt)
 
 
-def points(series: Mapping[str, tuple[Any, Any]], *, xlabel: str, ylabel: str, title: str, alt: str) -> Picture:
-    """Scattered points, `name -> (x, y)`; a series of a single point carries its name beside it."""
-    with _axes(xlabel=xlabel, ylabel=ylabel) as (figure, axes):
+def points(
+    series: Mapping[str, tuple[Any, Any]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    title: str,
+    alt: str,
+    ylim: tuple[float, float] | None = None,
+) -> Picture:
+    """Scattered points, `name -> (x, y)`; a series of a single point carries its name beside it.
+
+    `ylim` is the lower and the upper end of the y axis, for pictures that are to be compared.
+    """
+    with plotting(xlabel=xlabel, ylabel=ylabel) as (figure, axes):
+        axes.set_ylim(ylim)
         groups = 0
         for k, (name, (x, y)) in enumerate(series.items()):
-            x, y = np.atleast_1d(_array(x)), np.atleast_1d(_array(y))
+            x, y = np.atleast_1d(array(x)), np.atleast_1d(array(y))
             if x.shape != y.shape or x.ndim != 1:
                 raise ValueError(f"{name}: got x of {x.shape} and y of {y.shape}, expected equal lengths")
             alone = len(x) == 1
@@ -124,8 +96,8 @@ def points(series: Mapping[str, tuple[Any, Any]], *, xlabel: str, ylabel: str, t
                 x,
                 y,
                 s=70 if alone else 8 if many else 28,
-                marker=_MARKERS[k % 6],
-                color=_COLORS[k % 6],
+                marker=MARKERS[k % 6],
+                color=COLORS[k % 6],
                 alpha=0.5 if many else 0.9,
                 linewidth=0,
                 label="_" if alone else name,
@@ -136,7 +108,7 @@ def points(series: Mapping[str, tuple[Any, Any]], *, xlabel: str, ylabel: str, t
                 axes.annotate(name, (x[0], y[0]), xytext=(7, 4), textcoords="offset points", zorder=4)
         if groups > 1:
             axes.legend()
-        return _finish(figure, axes, title, alt)
+        return finish(figure, axes, title, alt)
 
 
 def bars(
@@ -151,13 +123,13 @@ def bars(
     form: str = "{:.3g}",
 ) -> Picture:
     """One bar per name, with its value on top; `errors` are half widths (n,), or (2, n) below and above."""
-    values = _array(values)
-    errors = None if errors is None else _array(errors)
+    values = array(values)
+    errors = None if errors is None else array(errors)
     if values.shape != (len(names),):
         raise ValueError(f"values: got shape {values.shape}, expected {(len(names),)}, one per name")
-    with _axes(xlabel=xlabel, ylabel=ylabel) as (figure, axes):
+    with plotting(xlabel=xlabel, ylabel=ylabel) as (figure, axes):
         for k, value in enumerate(values):
-            axes.bar(k, value, 0.7, color=_COLORS[k % 6], hatch=_HATCHES[k % 6])
+            axes.bar(k, value, 0.7, color=COLORS[k % 6], hatch=HATCHES[k % 6])
             above = 0.0 if errors is None else max(0.0, errors[..., k][-1] if errors.ndim == 2 else errors[k])
             axes.annotate(
                 form.format(value), (k, max(value, 0.0) + above), xytext=(0, 4), textcoords="offset points", ha="center"
@@ -168,7 +140,7 @@ def bars(
         axes.set_xticks(range(len(names)), [fit(safe(name)) for name in names])
         axes.grid(visible=False, axis="x")
         axes.margins(y=0.12)
-        return _finish(figure, axes, title, alt)
+        return finish(figure, axes, title, alt)
 
 
 def histogram(
@@ -182,11 +154,11 @@ def histogram(
     alt: str,
 ) -> Picture:
     """How many of the values (n,) lie between each two of the `bins`' edges; `marks` name places on the axis."""
-    with _axes(xlabel=xlabel, ylabel=ylabel) as (figure, axes):
-        axes.hist(_array(values), _array(bins).tolist(), color=BLUE, edgecolor=PAPER)
+    with plotting(xlabel=xlabel, ylabel=ylabel) as (figure, axes):
+        axes.hist(array(values), array(bins).tolist(), color=BLUE, edgecolor=PAPER)
         for k, (name, at) in enumerate(sorted((marks or {}).items(), key=lambda mark: mark[1])):
             left = k + 1 < len(marks or {})  # the last one's name stands on its right
-            axes.axvline(at, color=INK, linestyle=_LINES[(k + 1) % 6])
+            axes.axvline(at, color=INK, linestyle=LINES[(k + 1) % 6])
             axes.annotate(
                 name,
                 (at, 1.0 - 0.07 * k),
@@ -197,7 +169,7 @@ def histogram(
                 va="top",
             )
         axes.grid(visible=False, axis="x")
-        return _finish(figure, axes, title, alt)
+        return finish(figure, axes, title, alt)
 
 
 def heatmap(
@@ -215,11 +187,11 @@ def heatmap(
 
     Every cell carries its number as long as there are at most 200.
     """
-    table = _array(table)
+    table = array(table)
     if table.shape != (len(rows), len(columns)):
         raise ValueError(f"table: got shape {table.shape}, expected {(len(rows), len(columns))}")
     size = (min(9.0, 2.2 + 0.85 * len(columns)), min(9.0, 1.6 + 0.36 * len(rows)))
-    with _axes(size=size, xlabel=xlabel, ylabel=ylabel) as (figure, axes):
+    with plotting(size=size, xlabel=xlabel, ylabel=ylabel) as (figure, axes):
         axes.grid(visible=False)
         mesh = axes.pcolormesh(table, cmap="cividis", edgecolors=PAPER, linewidth=1)  # one path a cell, no raster
         names = [safe(column) for column in columns]
@@ -231,22 +203,23 @@ def heatmap(
             for (i, j), value in np.ndenumerate(table):
                 fill = mesh.to_rgba(value)[:3]
                 color = max(("white", "black"), key=lambda c: contrast(c, fill))  # at least 4.58, whatever the fill
-                axes.text(j + 0.5, i + 0.5, form.format(value), ha="center", va="center", color=color, fontsize=9)
+                number = form.format(value) if value else "0"  # so that what is not 0 stands out
+                axes.text(j + 0.5, i + 0.5, number, ha="center", va="center", color=color, fontsize=9)
         else:
             figure.colorbar(mesh, ax=axes)
-        return _finish(figure, axes, title, alt)
+        return finish(figure, axes, title, alt)
 
 
 def images(x: Any, labels: Sequence[str], *, columns: int = 8, title: str, alt: str) -> Picture:
     """A grid of images x (N, H, W) or (N, C, H, W), C = 1 or 3, each with its label; scaled from least to greatest."""
-    x = _array(x)  # (N, C, H, W)
+    x = array(x)  # (N, C, H, W)
     x = x[:, None] if x.ndim == 3 else x
     if x.ndim != 4 or x.shape[1] not in (1, 3) or len(x) != len(labels) or len(x) == 0:
         raise ValueError(f"x: got shape {x.shape}, {len(labels)} labels; expected (N, 1 or 3, H, W), N labels")
     x = (x - x.min()) / max(float(x.max() - x.min()), 1e-12)
     columns = min(columns, len(x))
     lines = -(-len(x) // columns)
-    with matplotlib.style.context(["default", _STYLE]):
+    with matplotlib.style.context(["default", STYLE]):
         figure = Figure(figsize=(1.15 * columns, 1.3 * lines + 0.4), dpi=72, layout="constrained")
         grid = list(figure.subplots(lines, columns, squeeze=False).flat)
         for axes in grid:
@@ -255,45 +228,4 @@ def images(x: Any, labels: Sequence[str], *, columns: int = 8, title: str, alt: 
             pixels = np.uint8(255 * np.broadcast_to(image, (3, *image.shape[1:])).transpose(1, 2, 0))  # (H, W, 3)
             axes.imshow(pixels, interpolation="none")
             axes.set_title(str(label), fontsize=10)
-        return _finish(figure, None, title, alt)
-
-
-def contrast(color: Any, other: Any) -> float:
-    """The contrast of two colours, 1 to 21 (WCAG 2.2, "contrast ratio"); text wants at least 4.5."""
-
-    def luminance(c: Any) -> float:
-        rgb = np.array(matplotlib.colors.to_rgb(c))
-        linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-        return float(linear @ [0.2126, 0.7152, 0.0722])
-
-    low, high = sorted((luminance(color), luminance(other)))
-    return (high + 0.05) / (low + 0.05)
-
-
-def _array(values: Any) -> np.ndarray:
-    if isinstance(values, torch.Tensor):
-        values = values.detach().cpu()
-    return np.asarray(values, dtype=float)
-
-
-@contextmanager
-def _axes(*, size: tuple[float, float] = (8.0, 4.4), xlabel: str, ylabel: str) -> Iterator[tuple[Figure, Axes]]:
-    """A figure with the style of the course, whatever the reader's own settings; pyplot's state is not touched."""
-    with matplotlib.style.context(["default", _STYLE]):
-        figure = Figure(figsize=size, dpi=72, layout="constrained")  # 72 to the inch: a unit of the SVG is a pixel
-        axes = figure.subplots()
-        axes.set_xlabel(xlabel)
-        axes.set_ylabel(ylabel)
-        yield figure, axes
-
-
-def _finish(figure: Figure, axes: Axes | None, title: str, alt: str) -> Picture:
-    if axes is None:
-        figure.suptitle(title)
-    else:
-        axes.set_title(title, loc="left")
-    for words in figure.findobj(Text):
-        words.set_text(safe(words.get_text()))
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")), dpi=144)
-    return picture(buffer.getvalue(), title, alt)
+        return finish(figure, None, title, alt)

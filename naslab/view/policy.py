@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from naslab import checks
-from naslab.view.bandit import Runs, learn_each
+from naslab.view.bandit import Runs, learn
 from naslab.view.canvas import above, beside, box, polyline, sheet, text
 from naslab.view.chart import HEIGHT, Line, chart
 from naslab.view.picture import BLUE, FAINT, INK, VERMILLION, Picture
@@ -41,7 +41,7 @@ def policy_picture(
 def compare(rewards: Sequence[float], baseline: bool, settings: Mapping[str, Any]) -> dict[str, Runs]:
     """The runs of `bandit.learn` without a baseline, and before them those with it if `baseline` is true."""
     kinds = {WITH: True, WITHOUT: False} if baseline else {WITHOUT: False}
-    return dict(zip(kinds, learn_each(rewards, [*kinds.values()], **settings), strict=True))
+    return dict(zip(kinds, learn(rewards, [*kinds.values()], **settings), strict=True))
 
 
 def draw(rewards: Sequence[float], runs: Mapping[str, Runs], update: int, run: int) -> tuple[Picture, Picture, Picture]:
@@ -59,10 +59,11 @@ def draw(rewards: Sequence[float], runs: Mapping[str, Runs], update: int, run: i
         log=False,
         cursor=update,
     )
+    squares = first.variances | {"|∇J|²": first.lengths}
     variance = chart(
-        {name: Line(k, v.mean(1).clamp(min=1e-12).numpy()) for k, (name, v) in enumerate(first.variances.items())},
+        {name: Line(k, v.mean(1).clamp(min=1e-12).numpy()) for k, (name, v) in enumerate(squares.items())},
         xlabel="updates",
-        title=f"Variance of the estimate; policies learned {next(iter(runs))}",
+        title=f"Variance of the estimate, and |∇J|²; learned {next(iter(runs))}",
         alt=_spread(first),
         reference=None,
         log=True,
@@ -98,7 +99,8 @@ def _sentences(said: Mapping[str, str]) -> str:
 def _spread(first: Runs) -> str:
     start = {name: v[:2].mean(1)[-1].item() for name, v in first.variances.items()}
     variances = "; ".join(f"{v:.3g} with {name}" for name, v in start.items())
-    return f"Exact variance of the gradient estimate at the second update: {variances}."
+    length = first.lengths[:2].mean(1)[-1].item()
+    return f"Exact variance of the gradient estimate at the second update: {variances}. |∇J|² is {length:.3g}."
 
 
 def _line(name: str, expected: Tensor) -> Line:

@@ -17,9 +17,9 @@ from matplotlib.colors import to_hex
 from naslab.spaces import NONE, CellSpace, Tokens, Weights, check_tables
 from naslab.view.canvas import above, beside, box, sheet, text
 from naslab.view.chart import Line, chart
+from naslab.view.figures import contrast
 from naslab.view.graphs import architecture
 from naslab.view.picture import FAINT, INK, VERMILLION, Picture
-from naslab.view.plots import contrast
 
 _LEFT, _TOP, _LINE, _PITCH, _GAP, _MARGIN = 76, 68, 24, 60, 56, 14  # of the heat maps: a box is _PITCH x _LINE
 

@@ -15,9 +15,9 @@ from naslab.spaces import ConvSpace, MacroSpace, Tokens
 from naslab.view import layers
 from naslab.view.canvas import beside, box, hint, sheet, text
 from naslab.view.decisions import walk
+from naslab.view.figures import contrast
 from naslab.view.graphs import style
 from naslab.view.picture import FAINT, PAPER, Picture
-from naslab.view.plots import contrast
 
 
 @dataclass(frozen=True)

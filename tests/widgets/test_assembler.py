@@ -41,8 +41,8 @@ def test_figure_5_is_one_press_away():
     tree.preset.click()
     assert tree.tokens == genotypes.FIGURE_5[1]
     for words in (
-        "node 0 = tanh(add(x_t, h_(t-1)))",
-        "node 1 = relu(elem_mult(x_t, h_(t-1)))",
+        "node 0 = tanh(add(W1 x_t, W2 h_(t-1)))",
+        "node 1 = relu(elem_mult(W3 x_t, W4 h_(t-1)))",
         "node 2 = sigmoid(elem_mult(0, 1))",
         "c_(t-1) injected into node 0 = relu(add(0, c_(t-1)))",
         "c_t = node 1 before its activation",

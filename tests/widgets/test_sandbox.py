@@ -65,10 +65,15 @@ def settings_of(**changed):
     return {"baseline": True, "m": 3, "lr": 0.3, "decay": 0.8, "updates": 6, "repeats": 5, "seed": 1} | changed
 
 
+def learn(rewards, *, baseline, **settings):
+    (learned,) = bandit.learn(rewards, (baseline,), **settings)
+    return learned
+
+
 @pytest.mark.parametrize("baseline", [True, False])
 def test_learners_equal_a_loop_written_out(baseline):
     rewards, m, lr, decay, updates, repeats = [0.1, 0.5, 0.9], 3, 0.3, 0.8, 6, 5
-    got = bandit.learn(rewards, **settings_of(baseline=baseline))
+    got = learn(rewards, **settings_of(baseline=baseline))
     draws = torch.rand(updates, repeats, m, generator=torch.Generator().manual_seed(1), dtype=torch.float64).numpy()
     for n in range(repeats):
         theta, average = np.zeros(3), None
@@ -76,9 +81,11 @@ def test_learners_equal_a_loop_written_out(baseline):
             p = np.exp(theta) / np.exp(theta).sum()
             assert got.expected[u, n].item() == pytest.approx(p @ rewards, abs=1e-12)
             b = 0.0 if average is None else average
-            assert got.variances["b = moving average"][u, n].item() == pytest.approx(
+            assert got.variances["moving average"][u, n].item() == pytest.approx(
                 bandit.variance(torch.tensor(p), torch.tensor(rewards, dtype=torch.float64), b, m).item(), abs=1e-12
             )
+            gradient = p * (np.array(rewards) - p @ rewards)
+            assert got.lengths[u, n].item() == pytest.approx((gradient**2).sum(), abs=1e-12)
             arms = [min(int((np.cumsum(p) <= x).sum()), 2) for x in draws[u, n]]
             step = sum((rewards[a] - (b if baseline else 0.0)) * (np.eye(3)[a] - p) for a in arms) / m
             mean = np.mean([rewards[a] for a in arms])
@@ -91,15 +98,16 @@ def test_learners_equal_a_loop_written_out(baseline):
 
 def test_learners_of_one_pass_equal_those_of_two():
     settings = {name: value for name, value in settings_of(m=4, updates=30).items() if name != "baseline"}
-    for baseline, learned in zip((False, True), bandit.learn_each(R.tolist(), (False, True), **settings), strict=True):
-        alone = bandit.learn(R.tolist(), baseline=baseline, **settings)
+    for baseline, learned in zip((False, True), bandit.learn(R.tolist(), (False, True), **settings), strict=True):
+        alone = learn(R.tolist(), baseline=baseline, **settings)
         torch.testing.assert_close(learned.policies, alone.policies, rtol=0, atol=1e-12)
         torch.testing.assert_close(learned.expected, alone.expected, rtol=0, atol=1e-12)
         torch.testing.assert_close(learned.variances, alone.variances, rtol=0, atol=1e-12)
+        torch.testing.assert_close(learned.lengths, alone.lengths, rtol=0, atol=1e-12)
 
 
 def test_learners_first_steps_average_to_the_exact_gradient_and_variance():
-    learned = bandit.learn([0.1, 0.5, 0.9], **settings_of(updates=2, repeats=20_000, lr=1e-3, m=2))
+    learned = learn([0.1, 0.5, 0.9], **settings_of(updates=2, repeats=20_000, lr=1e-3, m=2))
     p, rewards = torch.full((3,), 1 / 3, dtype=torch.float64), torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
     gain = (learned.expected[1] - learned.expected[0]) / 1e-3  # to first order g . grad J
     exact = bandit.gradient(p, rewards).square().sum()
@@ -108,12 +116,12 @@ def test_learners_first_steps_average_to_the_exact_gradient_and_variance():
 
 
 def test_more_children_less_variance_and_a_baseline_helps_rewards_far_from_zero():
-    few, many = (bandit.learn((0.9, 0.95), **settings_of(lr=0.0, m=m)).variances for m in (2, 8))
-    for name in ("b = 0", "b = best constant"):
+    few, many = (learn((0.9, 0.95), **settings_of(lr=0.0, m=m)).variances for m in (2, 8))
+    for name in ("b = 0", "best b"):
         torch.testing.assert_close(few[name], 4 * many[name])
-    assert (few["b = moving average"][1:] < few["b = 0"][1:] / 50).all()
+    assert (few["moving average"][1:] < few["b = 0"][1:] / 50).all()
     settings = settings_of(lr=5.0, updates=60, repeats=100)
-    with_, without = (bandit.learn((0.9, 0.95), **settings | {"baseline": b}).expected[-1] for b in (True, False))
+    with_, without = (learn((0.9, 0.95), **settings | {"baseline": b}).expected[-1] for b in (True, False))
     assert with_.mean() > without.mean() and with_.std() < without.std()
 
 
@@ -177,7 +185,7 @@ def test_play_moves_the_bars_from_the_uniform_policy_and_learns_nothing_anew(san
 
 
 def test_another_run_is_drawn_beside_the_same_mean(sandbox):
-    learned = bandit.learn(REWARDS, **SETTINGS)
+    learned = learn(REWARDS, **SETTINGS)
     for run in [*range(20), 0]:
         assert sandbox.run == run and f"run {run + 1}:" in sandbox.text
         chances = [f"{p:.2f}" for p in learned.policies[12, run]]
@@ -207,9 +215,10 @@ SETTINGS = {"baseline": True, "m": 4, "lr": 5.0, "decay": 0.9, "updates": 12, "r
 
 
 def test_sandbox_says_what_the_runs_came_to(sandbox):
-    learned = bandit.learn(REWARDS, **SETTINGS)
+    learned = learn(REWARDS, **SETTINGS)
     assert f"with the baseline: {learned.expected[-1].mean():.4f} ± {learned.expected[-1].std():.4f}" in sandbox.text
     assert f"{learned.variances['b = 0'][1].mean():.3g} with b = 0" in sandbox.picture.alt
+    assert f"|∇J|² is {learned.lengths[1].mean():.3g}." in sandbox.picture.alt
     assert f"run 1:</b> <code>with the baseline: {learned.policies[-1, 0, 3]:.2f}; " in sandbox.text
     assert sandbox._repr_mimebundle_()[0]["text/plain"] == "policy sandbox: 5 arms, 20 runs of 12 updates"
     labels = [c.description for c in (sandbox.baseline, sandbox.m, sandbox.lr, sandbox.decay)]
