@@ -96,7 +96,7 @@ def alpha_gradient(
     try:
         with torch.no_grad():
             if push is not None:
-                step = torch._foreach_add(step, push)
+                step = [*torch._foreach_add(step, push)]
             torch._foreach_add_(w, step, alpha=-xi)  # w'
         both = gradient(loss(alpha, valid), [*w, *tables])
         g_w, g_alpha = both[: len(w)], both[len(w) :]
