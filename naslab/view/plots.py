@@ -83,7 +83,8 @@ def points(
     `ylim` is the lower and the upper end of the y axis, for pictures that are to be compared.
     """
     with plotting(xlabel=xlabel, ylabel=ylabel) as (figure, axes):
-        axes.set_ylim(ylim)
+        if ylim:
+            axes.set_ylim(ylim)
         groups = 0
         for k, (name, (x, y)) in enumerate(series.items()):
             x, y = np.atleast_1d(array(x)), np.atleast_1d(array(y))
