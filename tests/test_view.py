@@ -471,6 +471,9 @@ def test_curves_draw_runs_thin_and_name_them_once():
     drawn = view.curves([1, 2, 3], {"mean": runs.mean(0), "each run": runs}, **words).svg
     thin = re.findall(r"stroke: (#[0-9a-f]+); stroke-opacity: 0.7; stroke-width: 0.9", drawn)
     assert len(thin) == 9 and len(set(thin)) == 1  # eight runs and their key
+    assert thin[0] == figures.COLORS[1].lower()  # the second series has the second colour
+    third = view.curves([1, 2, 3], {"runs": runs, "mean": runs.mean(0)}, **words).svg
+    assert f"stroke: {figures.COLORS[1].lower()}" in third and f"stroke: {figures.COLORS[2].lower()}" not in third
     assert drawn.count(">each run</text>") == 1
 
 

@@ -50,9 +50,10 @@ def curves(
             if any((v <= 0).any() for axis, vs in (("x", [x]), ("y", band)) if axis in log for v in vs):
                 raise ValueError(f"{name}: got numbers of 0 or less, expected positive ones on a logarithmic axis")
             look = {"linewidth": 0.9, "alpha": 0.7, "marker": ""} if runs else {"markevery": max(1, len(x) // 10)}
-            line, *others = axes.plot(x, band[0].T, label=name, **look)
-            for other in others:
-                other.set(color=line.get_color(), linestyle=line.get_linestyle(), label="_")
+            first, *others = band[0] if runs else band[:1]
+            (line,) = axes.plot(x, first, label=name, **look)
+            for other in others:  # in the same colour
+                axes.plot(x, other, **look, color=line.get_color(), linestyle=line.get_linestyle())
             if len(band) == 3 and many:
                 axes.fill_between(x, band[1], band[2], color=line.get_color(), alpha=0.08, linewidth=0)
                 for edge in band[1:]:
