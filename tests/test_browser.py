@@ -452,19 +452,23 @@ def work_the_blender(page: Page) -> None:
 
     handle = widget.locator(".noUi-handle").nth(4)  # sep_conv_3x3
     handle.scroll_into_view_if_needed()
+    expect(text).to_contain_text("rounding keeps: sep_conv_3x3", timeout=20_000)
+    button = widget.get_by_role("button", name="All alpha 0")
+    button.focus()
+    button.press("Enter")
     expect(text).to_contain_text("rounding keeps: max_pool_3x3, weight 12.5%", timeout=20_000)
+    page.wait_for_timeout(1500)  # text and drawing are messages of their own
     before = drawing()
     handle.focus()
     for _ in range(10):
         handle.press("ArrowRight")
     expect(text).to_contain_text("rounding keeps: sep_conv_3x3, weight 28.0%", timeout=20_000)
-    page.wait_for_timeout(1500)  # text and drawing are messages of their own
+    page.wait_for_timeout(1500)
     after = drawing()
     play = widget.locator(".widget-play button").first
     play.focus()
     play.press("Enter")
     expect(text).to_contain_text("rounding keeps: sep_conv_3x3, weight 100.0%", timeout=30_000)  # T = 0.1
-    button = widget.get_by_role("button", name="All alpha 0")
     button.focus()
     button.press("Enter")
     expect(text).to_contain_text("rounding keeps: max_pool_3x3, weight 12.5%", timeout=20_000)
