@@ -25,6 +25,7 @@ GIVEN = {  # the charts that are compared to the byte, by lesson and title, and 
     ("00", "Your cell and its place"): "counts and accuracies of a table that is given",
     ("03", "8,192 networks, all of them trained"): "counts of a table that is given",
     ("05", "A path in the supergraph"): "counts of steps",
+    ("07", "Two objectives that agree at the corners"): "a line and a parabola over given numbers",
     ("10", "125 cells, all of them trained"): "counts of a table that is given; marks: their mean and their maximum",
 }
 
