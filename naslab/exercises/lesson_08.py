@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from math import ceil, log, log2, log10
+from numbers import Real
 
 import torch
 from torch import Tensor
 
-from naslab.exercises import Exercise, same
+from naslab.exercises import Exercise, same, shown
 
 
 def check_at_trained(answer: Callable[[float, float], float]) -> str | None:
@@ -113,16 +114,15 @@ def bits(n: int, d: int, steps: int) -> float:
     return steps * log2(d / n)
 
 
-def check_decay_gradient(answer: Callable[..., float | Tensor]) -> str | None:
+def check_decay_gradient(answer: Callable[..., float]) -> str | None:
     for seed in range(3):
         generator = torch.Generator().manual_seed(seed)
         w, g_w, root = (torch.randn(n, generator=generator, dtype=torch.float64) for n in ((4,), (4,), (4, 4)))
         H = root @ root.T + torch.eye(4, dtype=torch.float64)
         got, expected = answer(w, g_w, H), decay_gradient(w, g_w, H)
-        if isinstance(got, Tensor):
-            if got.numel() != 1:
-                return f"rho is one number, so its gradient is one number; yours has the shape {(*got.shape,)}."
-            got = got.item()
+        if not isinstance(got, Real) and (not isinstance(got, Tensor) or got.ndim):
+            return f"rho is one number, so its gradient is one number, not {shown(got)}."
+        got = float(got)
         if same(got, expected):
             continue
         if same(got, -expected):
