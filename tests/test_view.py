@@ -437,6 +437,16 @@ def test_bad_input_is_refused():
         view.architecture("cells", [0])
 
 
+@pytest.mark.parametrize("base", [4, 8, 16])
+def test_the_leaves_of_a_tree_stand_in_order_each_with_its_matrices(base):
+    space = spaces.TreeSpace(base)
+    for seed in range(5):
+        drawn = view.architecture(space, space.sample(torch.Generator().manual_seed(seed)))
+        leaves = [t for t in ET.fromstring(drawn.svg).iter(f"{SVG}text") if (t.text or "").startswith("W")]
+        leaves.sort(key=lambda t: float(t.get("y")))
+        assert [t.text for t in leaves] == [f"W{2 * n + 1} x_t, W{2 * n + 2} h_(t-1)" for n in range(base)]
+
+
 def test_drawing_needs_no_dot(monkeypatch):
     monkeypatch.setenv("PATH", "")  # a kernel of an environment that was not activated
     assert Path(graphs._program()).stem == "graphviz-pure"
