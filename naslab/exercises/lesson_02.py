@@ -49,6 +49,8 @@ def check_baseline_term(answer: Callable[[np.ndarray, np.ndarray], list[float]])
             return f"With b = {b} you get {got}. What is the gradient of the sum of all p_a, which is always 1?"
         if same(got, [0.0] * 3):
             return f"With b = {b} you get 0. The sum is 0 if all options share one baseline; here they do not."
+        if same(got, [-g for g in expected]):
+            return f"With b = {b} every sign is reversed. Write the sum itself, without the minus sign of the estimate."
         return f"With b = {b} you get {got}, not {expected}. Multiply the score of option a by its own b_a."
     return None
 
@@ -184,7 +186,8 @@ EXERCISES = (
             (lambda p, b: baseline_term(p, [1.0] * len(p)), "if all options share one baseline"),
             (lambda p, b: [0.0], "one for each theta"),
             (lambda p, b: p * b, "always 1"),
-            (lambda p, b: [-g for g in baseline_term(p, b)], "its own b_a"),
+            (lambda p, b: [-g for g in baseline_term(p, b)], "without the minus sign"),
+            (lambda p, b: [2 * g for g in baseline_term(p, b)], "its own b_a"),
         ),
     ),
     Exercise(
