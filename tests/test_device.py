@@ -158,17 +158,14 @@ def macro_step(n, device):
 
 
 def cells_step(n, device):
-    """Of lesson 06, for both kinds of cell: a step of a child, of a supergraph and of a controller."""
-    micro, (rnn, tokens) = spaces.enas_micro(n["nodes"]), genotypes.read_enas_rnn(genotypes.ENAS_RNN)
-    build = partial(networks.build, micro, MICRO, channels=n["channels"], auxiliary=n["auxiliary_weight"] > 0)
-    found = image_step(shallow(build, n["cells"]), n, device)
-
-    text = torch.randint(0, 10_000, (CHARACTERS + 1, n["text_batch_size"]), device=device)
+    """Of lesson 06: a step of a text child, of both supergraphs and of a controller."""
+    rnn, tokens = genotypes.read_enas_rnn(genotypes.ENAS_RNN)
+    text = torch.randint(0, 10_000, (CHARACTERS + 1, 64), device=device)
     model = networks.build_recurrent(rnn, tokens, vocabulary=10_000, units=n["units"], dropout=n["dropout"]).to(device)
-    recipe = training.TextRecipe(n["text_epochs"], n["text_batch_size"], n["bptt"], n["text_lr"])
+    recipe = training.TextRecipe(n["text_epochs"], 64, n["bptt"], n["text_lr"])
     optim = torch.optim.Adam(model.parameters(), recipe.lr)
     loss, _ = training.train_text_step(model, optim, text[:-1], text[1:], None, recipe)
-    found += [loss, *model.parameters()]
+    found = [loss, *model.parameters()]
 
     images = torch.randn(8, *SHAPES[n["images"]], device=device)
     size = {"channels": n["search_channels"], "cells": n["search_cells"]}
@@ -180,7 +177,7 @@ def cells_step(n, device):
         weights = {t: torch.rand(shape, device=device, requires_grad=True) for t, shape in space.tables.items()}
         logits = net(x, weights)[0]  # of the first image; of all characters
         logits.sum().backward()
-        torch.optim.SGD(net.parameters(), n["search_lr"]).step()
+        torch.optim.SGD(net.parameters(), 0.05).step()
         found += [logits, *net.parameters(), *policy_step(Controller(space, 100, 1), device)]
     return found
 

@@ -325,7 +325,13 @@ def test_loose_ends_and_unused_states():
     space = spaces.enas_rnn(nodes=3)
     loose = view.architecture(space, [0, 0, 0, 1, 1, 2])  # 1 reads 0, 2 reads 0, 3 reads 1: 2 and 3 are loose
     assert "recurrent output from nodes 2, 3." in loose.alt and len(edges(loose)) == 3 + 2
+    lit = view.architecture(space, [0, 0, 0, 1, 1, 2], lit=True)
+    assert [svg.count('stroke-width="3.5"') for svg in (loose.svg, lit.svg)] == [0, 4]  # lines and arrowheads
+    assert [svg.count(f'fill="{layers.OUTPUT.lower()}"') for svg in (loose.svg, lit.svg)] == [1, 3]
+    assert view.architecture(space, [0, 0, 0, 1, 1, 2], 5, lit=True) == view.architecture(space, [0, 0, 0, 1, 1, 2], 5)
     space = spaces.nas_bench_201()
+    dead = view.architecture(space, [1, 1, 0, 1, 0, 0])
+    assert dead == view.architecture(space, [1, 1, 0, 1, 0, 0], lit=True)
     dead = view.architecture(space, [1, 1, 0, 1, 0, 0])  # nothing reads nodes 1 and 2
     assert "cell states 1, 2 unused" in dead.alt and len(edges(dead)) == 3 + 1
     nothing = view.architecture(space, [0] * 6)

@@ -48,10 +48,11 @@ _STYLES = {  # the first part of an op's name that is found decides: colour, lin
 }
 
 
-def architecture(space: Space, tokens: Iterable[int], decided: int | None = None) -> Picture:
+def architecture(space: Space, tokens: Iterable[int], decided: int | None = None, *, lit: bool = False) -> Picture:
     """The architecture that the tokens name, drawn; numbers are those of the decisions' names.
 
-    With `decided` only what the first so many tokens say is shown, in the place where it stands in the whole.
+    With `decided` only what the first so many tokens say is shown, in the place where it stands in the whole. `lit`
+    marks the loose ends of cells: they have the colour of the output and thick arrows to it.
     Raises `ValueError` for tokens that are not a string of the space and for an unknown kind of space.
     """
     tokens = space.check(tokens) if hasattr(space, "check") else tuple(tokens)
@@ -60,7 +61,7 @@ def architecture(space: Space, tokens: Iterable[int], decided: int | None = None
         raise ValueError(f"decided: got {decided!r}, expected 0 to {len(tokens)} tokens")
     match space:
         case CellSpace():
-            return _cells(space, tokens, decided)
+            return _cells(space, tokens, decided, lit and space.output == "loose")
         case MacroSpace():
             return layers.macro(space, tokens, decided, {op: style(op) for op in space.ops})
         case ConvSpace():
@@ -70,7 +71,7 @@ def architecture(space: Space, tokens: Iterable[int], decided: int | None = None
     raise ValueError(f"space: got {type(space).__name__}, expected CellSpace, MacroSpace, ConvSpace or TreeSpace")
 
 
-def _cells(space: CellSpace, tokens: Tokens, decided: int) -> Picture:
+def _cells(space: CellSpace, tokens: Tokens, decided: int, lit: bool) -> Picture:
     graph, words = _graph(rankdir="LR", ranksep="0.3", nodesep="0.2"), list[str]()
     each = len(tokens) // len(space.cells)
     for k, (cell, nodes) in reversed([*enumerate(space.pairs(tokens).items())]):  # the layout stacks from the bottom
@@ -88,12 +89,14 @@ def _cells(space: CellSpace, tokens: Tokens, decided: int) -> Picture:
             for n in states:
                 text = f"{n}: {_input(space, cell, n)}" if n < space.inputs else f"{n}"
                 style = "rounded,filled,dashed" if n in unused else "rounded,filled"
-                g.node(f"{k}.{n}", text, style=style, fillcolor=INPUT if n < space.inputs else NODE)
+                bright = OUTPUT if lit and complete and n in out else NODE
+                g.node(f"{k}.{n}", text, style=style, fillcolor=INPUT if n < space.inputs else bright)
             g.node(f"{k}.out", "output", fillcolor=OUTPUT)
             for source, target, op in edges:  # an invisible edge still keeps the nodes in their places
                 _op_edge(g, f"{k}.{source}", f"{k}.{target}", op)
             for n in out:
-                g.edge(f"{k}.{n}", f"{k}.out", color=FAINT, style="solid" if complete else "invis")
+                width = "3.5" if lit else "1.5"
+                g.edge(f"{k}.{n}", f"{k}.out", color=FAINT, style="solid" if complete else "invis", penwidth=width)
         terms = {t: [f"{op}({s})" for s, target, op in used if target == t] for t in inner}
         open_ = {target for _, target, op in edges if op in (None, UNKNOWN)}
         nothing = {t: "not decided" if t in open_ else "nothing, all its edges are none" for t in inner}

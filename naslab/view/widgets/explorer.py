@@ -106,9 +106,10 @@ class StringExplorer(Choices, Pictured):
             "string": " ".join(map(str, tokens)),
             "reads": "; ".join(f"{name}={option}" for name, option in chosen.items() if name in self._shown),
             **({"not a string of the space": clash} if clash else {"parameters": f"{self._count(tokens):,}"}),
+            **_loose_ends(space, tokens),
             "strings in the space": f"{space.strings:,}",
         }
-        return facts(rows), None if clash else architecture(space, tokens)
+        return facts(rows), None if clash else architecture(space, tokens, lit=True)
 
 
 def string_explorer(
@@ -148,6 +149,14 @@ def _group(space: Space, name: str) -> str:
     if isinstance(space, TreeSpace):
         return f"node {first}" if first.isdigit() else first.replace("_", " ")
     return f"layer {first}"
+
+
+def _loose_ends(space: Space, tokens: Tokens) -> dict[str, str]:
+    """The row that names the loose ends of each cell; no row in a space without loose ends."""
+    if not isinstance(space, CellSpace) or space.output != "loose":
+        return {}
+    ends = {cell: ", ".join(map(str, space.leaving(nodes))) for cell, nodes in space.pairs(tokens).items()}
+    return {"loose ends": "; ".join(f"{cell} {states}" for cell, states in ends.items())}
 
 
 def _clash(space: Space, tokens: Tokens) -> str:
