@@ -87,7 +87,6 @@ def all_wrong(exercise, answer):
 
 @pytest.mark.parametrize("exercise", ALL)
 def test_no_odd_value_is_right(exercise):
-    """Not even 05.5 takes them, which asks for no form."""
     for k in range(len(odd())):
         verdict = check(exercise.id, odd()[k])
         assert not verdict.passed, (k, verdict)
@@ -214,6 +213,22 @@ def test_answers_that_work_in_place_are_right():
         w *= torch.linalg.solve(H, g_w)
         return -w.sum()
 
+    def thresholds(c):
+        values = torch.tensor([-c, 1 - c])
+        values += 1
+        values /= torch.tensor([1 + c, c])
+        return values
+
+    def derived(p, shared, alone, n):
+        total = 0.0
+        while p:
+            k = shared.index(max(shared))
+            total += alone.pop(k) * ((rest := sum(p)) ** n - (rest - p.pop(k)) ** n)
+            shared.pop(k)
+        return total
+
+    assert check("06.3", thresholds).passed
+    assert check("06.6", derived).passed
     assert check("07.5", alpha_gradient).passed
     assert check("08.5", decay_gradient).passed
 
@@ -231,6 +246,20 @@ def test_right_answers_as_somebody_else_may_write_them():
         r = torch.tensor(a) ** power
         return (r.max() - r.mean()) / (r.mean() - r.min())
 
+    def step(pairs, x, h, w):
+        out, functions = [torch.tensor(h)], {"identity": lambda a: a}
+        for (source, name), numbers in zip(pairs, w, strict=True):
+            read = torch.stack([torch.tensor(x), out[0]]) if source == 0 else out[source][None]
+            gate, new = torch.tensor(numbers).view(2, -1) @ read
+            new = functions.get(name, getattr(torch, name, None))(new)
+            out.append(out[source].lerp(new, gate.sigmoid()))
+        return torch.stack([out[k] for k in {*range(1, len(out))} - {s for s, _ in pairs}]).mean()
+
+    def derived(p, shared, alone, n):
+        p, shared, alone = map(np.float32, (p, shared, alone))
+        at_most = (p * (shared <= shared[:, None])).sum(1)
+        return (at_most**n - (at_most - p) ** n) @ alone
+
     pairs = {
         "00.1": [lambda rank, cells, draws: 1 - torch.tensor((cells - rank + 1) / cells) ** draws],
         "00.3": [lambda labels: torch.tensor(labels).bincount().max() / len(labels)],
@@ -246,8 +275,12 @@ def test_right_answers_as_somebody_else_may_write_them():
         ],
         "03.5": [pull],
         "04.4": [lambda tokens: int(exercises.lesson_04.dead(tokens))],
-        "06.2": [lambda numbers: {*range(2, 2 + len(numbers) // 4)} - {*numbers[::2]}],
-        "06.4": [lambda n: [(0, n[0]), *((n[k] + 1, n[k + 1]) for k in range(1, len(n), 2))]],
+        "06.1": [lambda numbers: {*range(2, 2 + len(numbers) // 4)} - {*numbers[::2]}],
+        "06.2": [["highway", "equal", "plain"], np.array(["highway", "equal", "plain"])],
+        "06.3": [lambda c: torch.tensor([(1 - c) / (1 + c), (2 - c) / c]), lambda c: [2 / (1 + c) - 1, 2 / c - 1]],
+        "06.4": [step],
+        "06.5": [lambda n, k: sum((-1) ** j * math.comb(n + 1, j) * (k - j) ** n for j in range(k))],
+        "06.6": [derived],
         "07.3": [lambda w: torch.diag(w.float()) - torch.outer(w.float(), w.float())],
         "07.4": [lambda lead, share: torch.tensor(lead) / torch.tensor(share).logit()],
         "09.4": [lambda record: np.argmax([*(t.split("reduce")[0].count("skip") > 1 for t in record[:-1]), True])],
@@ -297,7 +330,7 @@ def test_nothing_that_an_answer_says_is_taken_for_markdown_or_html(exercise, tex
     returned = [functools.partial(lambda value, *args: value, value) for value in answers[:6]]
     right = exercise.answer if exercise.asks_for_a_function else lambda *args: exercise.answer
     spoilt = [lambda *args: changed(right(*args), lambda leaf: text if isinstance(leaf, str) else leaf)]
-    spoilt += [lambda *args: {**right(*args), text: 1.0}] if exercise.id == "05.3" else []
+    spoilt += [lambda *args: {**right(*args), text: 1.0}] if exercise.id == "05.2" else []
     for answer in (*answers, *returned, *spoilt):
         message, _ = check(exercise.id, answer)._repr_markdown_().split("\n\n<details>", 1)
         assert "\n" not in message and message[2:].startswith(exercise.id) and "\x00" not in message

@@ -1,10 +1,11 @@
-"""The solutions of lessons 05, 07 and 08 against something independent: enumeration, brute force, autograd.
+"""The solutions of lessons 05 to 08 against something independent: enumeration, brute force, autograd.
 
 The check of an exercise compares an answer with its solution, so it cannot find a fault of the solution.
 """
 
+from dataclasses import replace
 from itertools import pairwise, product
-from math import comb
+from math import comb, prod
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ import torch
 from torch.autograd.functional import hessian, jacobian
 
 from naslab import spaces
-from naslab.exercises import lesson_05, lesson_07, lesson_08
+from naslab.exercises import lesson_05, lesson_06, lesson_07, lesson_08
+from naslab.ops import highway
 
 
 def binomial(k, n, p):
@@ -35,6 +37,79 @@ def test_no_logits_within_the_bound_give_an_op_more(c, n):
     grid = np.linspace(-c, c, 9)
     softmax = [np.exp(logits[0]) / np.exp(logits).sum() for logits in product(grid, repeat=n)]
     assert lesson_05.most(c, n) == pytest.approx(max(softmax), rel=1e-12)
+
+
+def test_loose_ends_are_those_of_the_package():
+    space = spaces.enas_micro(2)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(50):
+        tokens = space.sample(generator)
+        for cell, nodes in zip((tokens[:8], tokens[8:]), space.pairs(tokens).values(), strict=True):
+            assert tuple(lesson_06.loose_ends(cell)) == space.leaving(nodes)
+
+
+def left(c, q, n=2):
+    """What plain tanh and highway leave of a gradient's squared length at s = 0: the mean over all signs of W."""
+    s, back = torch.zeros(n, dtype=torch.float64), torch.linspace(0.3, 1.0, n, dtype=torch.float64)
+    W_c = torch.randn(n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    bias = torch.logit(torch.tensor(c, dtype=torch.float64))
+
+    def lengths(W):
+        plain = jacobian(lambda s: torch.tanh(W @ s), s)
+        gated = jacobian(lambda s: highway(s, torch.cat([W_c @ s + bias, W @ s]), torch.tanh), s)
+        return [(back @ J).square().sum() / back.square().sum() for J in (plain, gated)]
+
+    signs = torch.tensor([*product([-1, 1], repeat=n * n)], dtype=torch.float64).view(-1, n, n)
+    return torch.tensor([lengths(W) for W in signs * (q / n) ** 0.5]).mean(0).tolist()
+
+
+@pytest.mark.parametrize("c", [0.5, 0.1, 0.8])
+def test_at_the_thresholds_the_two_nodes_are_equal_and_the_length_is_kept(c):
+    equal, kept = lesson_06.thresholds(c)
+    assert left(c, equal) == pytest.approx([equal, equal], rel=1e-12)
+    assert left(c, kept) == pytest.approx([kept, 1.0], rel=1e-12)
+
+
+def test_the_stronger_node_by_all_signs_of_its_weights():
+    for name, q in zip(lesson_06.stronger(), (1 / 10, 1 / 3, 1.0), strict=True):
+        plain, gated = left(0.5, q)
+        more = "equal" if abs(plain - gated) < 1e-12 else "plain" if plain > gated else "highway"
+        assert name == more
+
+
+def test_step_is_the_cell_of_the_package():
+    space = spaces.enas_rnn(5)
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        pairs = [pair for (pair,) in space.pairs(space.sample(generator))["recurrent"]]
+        w = [torch.randn(2 if source else 4, generator=generator).tolist() for source, _ in pairs]
+        assert lesson_06.step(pairs, 0.6, -0.7, w) == pytest.approx(
+            lesson_06.by_package(pairs, 0.6, -0.7, w), rel=1e-12, abs=1e-12
+        )
+
+
+@pytest.mark.parametrize("nodes", [1, 2, 3, 6])
+def test_trees_counts_what_a_list_of_all_cells_holds(nodes):
+    space = replace(spaces.enas_rnn(nodes), ops=("tanh",))
+    ends = [len(space.leaving(space.pairs(string)["recurrent"])) for string in spaces.all_strings(space)]
+    counts = [lesson_06.trees(nodes, k) for k in range(1, nodes + 1)]
+    assert counts == [ends.count(k) for k in range(1, nodes + 1)] and sum(counts) == len(ends)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_derived_is_the_mean_over_all_draws(n):
+    p, shared, alone = (0.1, 0.4, 0.3, 0.2), (0.5, 0.9, 0.2, 0.7), (1.0, -2.0, 3.0, 0.5)
+    found = sum(
+        prod(p[k] for k in draws) * alone[max(draws, key=lambda k: shared[k])] for draws in product(range(4), repeat=n)
+    )
+    assert lesson_06.derived(p, shared, alone, n) == pytest.approx(found, rel=1e-12)
+
+
+def test_more_draws_can_make_the_derived_string_worse():
+    """The first case of the check, about which lesson 06 asks."""
+    case = [0.2, 0.5, 0.3], [4.0, 5.5, 5.0], [0.3, 0.4, 0.6]
+    means = [lesson_06.derived(*case, n) for n in range(1, 8)]
+    assert means == sorted(means, reverse=True) and means[0] - means[-1] > 0.03
 
 
 @pytest.mark.parametrize(("a", "b", "target"), [(1, 4, 2), (3, -1, 0), (1, 2, 5), (1, 2, -5)])
