@@ -98,16 +98,23 @@ class MixedOp(nn.Module):
 
 
 class BlockConv(nn.Module):
-    """A 1x1 convolution of maps concatenated along channels. It has a block of weights for each possible map.
+    """A 1x1 convolution of maps concatenated along channels.
 
-    Only the given maps and their blocks are used; the other blocks get no gradient. The mixing weight of a map
+    It has a block of weights for each possible map. Only the given maps and their
+    blocks are used; the other blocks get no gradient. The mixing weight of a map
     multiplies its block, which is smaller than the map.
     """
 
     def __init__(self, blocks: int, c_in: int, c_out: int, bias: bool = False) -> None:
         super().__init__()
         whole = nn.Conv2d(blocks * c_in, c_out, 1, bias=bias)  # initialises the weights
-        self.blocks = nn.ParameterList(block.clone() for block in whole.weight.detach().split(c_in, dim=1))
+        self.blocks = nn.ParameterList(
+            block.clone()
+            for block in whole.weight.detach().split(
+                c_in,
+                dim=1,
+            )
+        )
         self.bias = whole.bias
 
     def weight(self, parts: Sequence[tuple[int, Weight]]) -> Tensor:
@@ -200,7 +207,7 @@ class MixedRecurrentCell(nn.Module):
     `matrices` says which edges share a matrix. A matrix maps a state (units) to gate and candidate (2 units).
     - "source": one matrix per node and source; state 0 is the pair (x_t, h_(t-1)) (Pham et al. 2018, Designing
       Recurrent Cells);
-    - "op": one matrix per node and function; a tanh computes state 0 (the ENAS authors' later code);
+    - "op": one matrix per node and function; a tanh computes state 0;
     - "node": one matrix per node; a tanh computes state 0 (the DARTS authors' code).
 
     With `norm` a batch norm without affine parameters follows every node and a computed state 0, as in DARTS' search.
