@@ -44,12 +44,20 @@ def test_an_invalid_combination_is_explained_and_can_be_left(explorer):
 
 def test_sample_is_the_spaces_and_draws_once(explorer, monkeypatch):
     drawn = []
-    monkeypatch.setattr(view.widgets.explorer, "architecture", lambda *a: drawn.append(a) or view.architecture(*a))
+    monkeypatch.setattr(
+        view.widgets.explorer, "architecture", lambda *a, **k: drawn.append(a) or view.architecture(*a, **k)
+    )
     generator = torch.Generator().manual_seed(3)
     for k in range(1, 4):
         explorer.sample.click()
         assert explorer.tokens == spaces.darts_conv(nodes=2).sample(generator) and len(drawn) == k
     assert tuple(c.value for c in explorer.choices.values()) == explorer.tokens
+
+
+def test_loose_ends_are_named_where_a_space_has_them(explorer):
+    assert "loose ends" not in explorer.text
+    enas = view.string_explorer(spaces.enas_rnn(3), (0, 0, 0, 1, 1, 2), lambda t: 1)
+    assert "recurrent 2, 3" in enas.text and enas.drawing.count('stroke-width="3.5"') == 4
 
 
 def test_explorer_can_be_set_from_python_and_refuses_what_is_no_string(explorer):
