@@ -71,7 +71,7 @@ def check_stronger(answer: tuple[str, str, str]) -> str | None:
             "*squared* lengths add up."
         )
     if answer == ("highway",) * 3:
-        return "Not always: the gate lets half of the gradient pass by, but it halves the part that comes through W."
+        return "Not for every q: the gate lets half of the gradient pass by, but halves the part that comes through W."
     if answer[0] != expected[0]:
         return "For q = 1/10, W leaves a tenth of the squared length. The part that passes by leaves 1/4 alone."
     if answer[2] != expected[2]:
@@ -131,11 +131,11 @@ def check_step(answer: Callable[[Pairs, float, float, Matrices], float]) -> str 
             ("You return the last node. The output is the mean of all loose ends.", states[-1]),
             (
                 "Your gates are turned round: c is the share of the *new* value, 1 - c that of s.",
-                _mean([_states(*cell, "turned")[k] for k in ends]),
+                _mean([_states(*cell, mistake="turned")[k] for k in ends]),
             ),
             (
                 "The highway is missing: a part of the state that a node reads passes by.",
-                _mean([_states(*cell, "plain")[k] for k in ends]),
+                _mean([_states(*cell, mistake="plain")[k] for k in ends]),
             ),
         ):
             if same(got, wrong):
@@ -308,7 +308,7 @@ EXERCISES = (
         solution=stronger,
         wrong=(
             (("highway", "highway", "equal"), "*squared* lengths"),
-            (("highway", "highway", "highway"), "Not always"),
+            (("highway", "highway", "highway"), "Not for every q"),
             (("plain", "equal", "plain"), "For q = 1/10"),
             (("highway", "equal", "highway"), "For q = 1 a plain"),
             (("highway", "highway", "plain"), "For q = 1/3"),
@@ -365,8 +365,8 @@ EXERCISES = (
             (lambda pairs, *rest: len(_ends(pairs)) * step(pairs, *rest), "not their sum"),
             (lambda *cell: _mean(_states(*cell)[1:]), "mean of all nodes"),
             (lambda *cell: _states(*cell)[-1], "the last node"),
-            (lambda *cell: _mean([_states(*cell, "turned")[k] for k in _ends(cell[0])]), "turned round"),
-            (lambda *cell: _mean([_states(*cell, "plain")[k] for k in _ends(cell[0])]), "highway is missing"),
+            (lambda *cell: _mean([_states(*cell, mistake="turned")[k] for k in _ends(cell[0])]), "turned round"),
+            (lambda *cell: _mean([_states(*cell, mistake="plain")[k] for k in _ends(cell[0])]), "highway is missing"),
             (lambda *cell: 0.0, "node by node"),
         ),
     ),
