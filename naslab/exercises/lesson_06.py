@@ -131,12 +131,9 @@ def check_step(answer: Callable[[Pairs, float, float, Matrices], float]) -> str 
             ("You return the last node. The output is the mean of all loose ends.", states[-1]),
             (
                 "Your gates are turned round: c is the share of the *new* value, 1 - c that of s.",
-                _mean([_states(*cell, mistake="turned")[k] for k in ends]),
+                _output(*cell, "turned"),
             ),
-            (
-                "The highway is missing: a part of the state that a node reads passes by.",
-                _mean([_states(*cell, mistake="plain")[k] for k in ends]),
-            ),
+            ("The highway is missing: a part of the state that a node reads passes by.", _output(*cell, "plain")),
         ):
             if same(got, wrong):
                 return f"{where}: {said}"
@@ -188,6 +185,11 @@ def _states(pairs: Pairs, x: float, h: float, w: Matrices, mistake: str = "") ->
         c = 1.0 if mistake == "plain" else f["sigmoid"](-gate if mistake == "turned" else gate)
         states.append(c * f.get(op, float)(new) + (1 - c) * s)
     return states
+
+
+def _output(pairs: Pairs, x: float, h: float, w: Matrices, mistake: str) -> float:
+    states = _states(pairs, x, h, w, mistake)
+    return _mean([states[k] for k in _ends(pairs)])
 
 
 def check_trees(answer: Callable[[int, int], int]) -> str | None:
@@ -365,8 +367,8 @@ EXERCISES = (
             (lambda pairs, *rest: len(_ends(pairs)) * step(pairs, *rest), "not their sum"),
             (lambda *cell: _mean(_states(*cell)[1:]), "mean of all nodes"),
             (lambda *cell: _states(*cell)[-1], "the last node"),
-            (lambda *cell: _mean([_states(*cell, mistake="turned")[k] for k in _ends(cell[0])]), "turned round"),
-            (lambda *cell: _mean([_states(*cell, mistake="plain")[k] for k in _ends(cell[0])]), "highway is missing"),
+            (lambda pairs, x, h, w: _output(pairs, x, h, w, "turned"), "turned round"),
+            (lambda pairs, x, h, w: _output(pairs, x, h, w, "plain"), "highway is missing"),
             (lambda *cell: 0.0, "node by node"),
         ),
     ),
