@@ -229,7 +229,24 @@ def test_answers_that_work_in_place_are_right():
 
     assert check("06.3", thresholds).passed
     assert check("06.6", derived).passed
+
+    def after_one_step(slopes, lr):
+        for k, g in enumerate(slopes):
+            slopes[k] = math.exp(lr if g < 0 else -lr)
+        return [s / sum(slopes) for s in slopes]
+
+    def keep_epoch(eigenvalues):
+        last = len(eigenvalues) - 1
+        for k in range(last - 3):
+            eigenvalues[k] = sum(eigenvalues[k : k + 5])
+        del eigenvalues[last - 3 :]
+        return next(
+            (k + 4 for k, (a, b) in enumerate(zip(eigenvalues, eigenvalues[5:], strict=False)) if a < 0.75 * b), last
+        )
+
     assert check("07.5", alpha_gradient).passed
+    assert check("09.1", after_one_step).passed
+    assert check("09.4", keep_epoch).passed
     assert check("08.5", decay_gradient).passed
 
 
@@ -260,6 +277,24 @@ def test_right_answers_as_somebody_else_may_write_them():
         at_most = (p * (shared <= shared[:, None])).sum(1)
         return (at_most**n - (at_most - p) ** n) @ alone
 
+    def adam(slopes, lr):
+        alpha = torch.zeros(len(slopes), requires_grad=True)
+        alpha.grad = torch.tensor(slopes)
+        torch.optim.Adam([alpha], lr).step()
+        return alpha.softmax(0)
+
+    def on_a_path(edges):
+        def ends(node, learnt):
+            following = [(t, learnt or "nor" in op) for s, t, op in edges if s == node and op != "none"]
+            return learnt if node == max(edges)[1] else any(ends(*pair) for pair in following)
+
+        return np.bool_(ends(0, False))
+
+    def sudden(series):
+        m = np.convolve(series, np.full(5, 0.2), "valid")  # m[0] is that of epoch 4
+        holds = m[:-5] / m[5:] < 0.75
+        return np.argmax(holds) + 4 if holds.any() else np.int64(len(series) - 1)
+
     pairs = {
         "00.1": [lambda rank, cells, draws: 1 - torch.tensor((cells - rank + 1) / cells) ** draws],
         "00.3": [lambda labels: torch.tensor(labels).bincount().max() / len(labels)],
@@ -283,7 +318,10 @@ def test_right_answers_as_somebody_else_may_write_them():
         "06.6": [derived],
         "07.3": [lambda w: torch.diag(w.float()) - torch.outer(w.float(), w.float())],
         "07.4": [lambda lead, share: torch.tensor(lead) / torch.tensor(share).logit()],
-        "09.4": [lambda record: np.argmax([*(t.split("reduce")[0].count("skip") > 1 for t in record[:-1]), True])],
+        "09.1": [adam],
+        "09.2": [on_a_path],
+        "09.4": [sudden, lambda series: torch.tensor(sudden(series)), lambda series: float(sudden(series))],
+        "09.5": [lambda c: torch.tensor((10 + 3 * c) / (4 + c)), lambda c: np.float32(3 - 2 / (4 + c))],
     }
     for id, answers in pairs.items():
         for answer in answers:

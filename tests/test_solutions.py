@@ -1,4 +1,4 @@
-"""The solutions of lessons 05 to 08 against something independent: enumeration, brute force, autograd.
+"""The solutions of lessons 05 to 09 against something independent: enumeration, brute force, autograd.
 
 The check of an exercise compares an answer with its solution, so it cannot find a fault of the solution.
 """
@@ -12,9 +12,10 @@ import pytest
 import torch
 from torch.autograd.functional import hessian, jacobian
 
-from naslab import spaces
-from naslab.exercises import lesson_05, lesson_06, lesson_07, lesson_08
+from naslab import genotypes, networks, spaces
+from naslab.exercises import lesson_05, lesson_06, lesson_07, lesson_08, lesson_09
 from naslab.ops import highway
+from naslab.search import darts
 
 
 def binomial(k, n, p):
@@ -240,3 +241,119 @@ def test_steps_needed_by_adding_up_the_series(lr, h, rest):
             found = k
             break
     assert lesson_08.steps_needed(lr, h, rest) == found
+
+
+@pytest.mark.parametrize(("slopes", "lr"), [([0.3, -0.1, -0.2], 0.5), ([0.004, 0.001, -0.002, -0.003], 3e-4)])
+def test_the_first_step_of_alpha_by_the_optimiser_of_the_search(slopes, lr):
+    config = darts.Config(alpha_lr=lr)
+    alpha = torch.zeros(len(slopes), dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.Adam([alpha], lr, config.alpha_betas, weight_decay=config.alpha_weight_decay)
+    alpha.grad = torch.tensor(slopes, dtype=torch.float64)
+    optimiser.step()
+    assert lesson_09.after_one_step(slopes, lr) == pytest.approx(alpha.softmax(0).tolist(), rel=1e-5 * lr)
+
+
+def edges_of(tokens, space=spaces.nas_bench_201()):  # noqa: B008
+    return [(*edge, space.ops[token]) for edge, token in zip(space.edges, tokens, strict=True)]
+
+
+def test_a_cell_learns_if_one_of_its_four_paths_has_a_convolution():
+    learning = 0
+    for tokens in product(range(5), repeat=6):
+        edges = edges_of(tokens)
+        ops = {(s, t): op for s, t, op in edges}
+        paths = [[ops[pair] for pair in pairwise(path)] for path in ((0, 3), (0, 1, 3), (0, 2, 3), (0, 1, 2, 3))]
+        found = any("none" not in path and any("conv" in op for op in path) for path in paths)
+        assert lesson_09.learns(edges) == found, edges
+        learning += found
+    assert learning == 13_642
+
+
+def test_a_cell_learns_if_its_filters_get_a_gradient():
+    space = spaces.nas_bench_201()
+    generator = torch.Generator().manual_seed(0)
+    found = []
+    for _ in range(30):
+        rows = torch.randint(0, 5, (6,), generator=generator).tolist()
+        tokens = tuple(0 if k % 2 else row for k, row in enumerate(rows)) if len(found) % 2 else tuple(rows)
+        child = networks.build(space, tokens, channels=2, cells=1, in_channels=1, classes=3)
+        child(torch.randn(8, 1, 8, 8, generator=generator)).square().sum().backward()
+        cells = [m for m in child.modules() if isinstance(m, networks.cells.Cell)]
+        filters = [w for cell in cells for w in cell.parameters() if w.ndim == 4 and w.grad is not None]
+        found.append(any(w.grad.abs().max() > 0 for w in filters))
+        assert lesson_09.learns(edges_of(tokens)) == found[-1], tokens
+    assert 5 < sum(found) < 25
+
+
+@pytest.mark.parametrize(("p", "sigma"), [(0.5, 1.0), (0.3, 0.8), (0.9, 2.0)])
+def test_what_arrives_is_the_mean_over_all_matrices_of_signs(p, sigma):
+    matrices = [np.array(signs).reshape(2, 2) * sigma / 2**0.5 for signs in product((-1, 1), repeat=4)]
+    layers = [p * np.eye(2) + (1 - p) * W for W in matrices]
+    h = np.array([0.6, -0.8])
+    for n in (1, 2):
+        outputs = [np.linalg.multi_dot([*chosen, h]) for chosen in product(layers, repeat=n)]
+        mean = np.mean([out @ out for out in outputs])
+        assert lesson_09.arriving(p, sigma, n) == pytest.approx(mean, rel=1e-12)
+
+
+def test_keep_epoch_with_the_means_written_out():
+    rng, stopped = np.random.default_rng(0), 0
+    for n in [*range(1, 14), *[25] * 60]:
+        series = np.exp(rng.normal(0, 0.2, n).cumsum())
+        m = {i: np.mean([series[i - k] for k in range(5)]) for i in range(4, n)}
+        stops = [i for i in m if i - 5 in m and m[i - 5] / m[i] < 0.75]
+        stopped += bool(stops)
+        assert lesson_09.keep_epoch(series.tolist()) == (min(stops) - 5 if stops else n - 1)
+    assert 20 < stopped < 60
+
+
+def test_the_price_by_counting_what_a_layer_computes():
+    counts = np.zeros(3)  # forward, derivatives in the input, derivatives in w
+
+    class Layer(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, w):
+            ctx.save_for_backward(x, w)
+            counts[0] += 1
+            return x * w
+
+        @staticmethod
+        def backward(ctx, g):
+            x, w = ctx.saved_tensors
+            needs = ctx.needs_input_grad
+            counts[1:] += needs
+            return g * w if needs[0] else None, g * x if needs[1] else None
+
+    w = [torch.ones(3, requires_grad=True) for _ in range(2)]
+
+    def loss(alpha, batch):
+        return Layer.apply(batch * alpha["a"] * w[0], w[1]).square().sum()  # w[0] is a layer before that is counted
+
+    def cost(xi):
+        counts[:] = 0
+        alpha = {"a": torch.ones(3, requires_grad=True)}
+        darts.alpha_gradient(loss, w, alpha, torch.ones(3), torch.ones(3), xi)
+        darts.gradient(loss({"a": alpha["a"].detach()}, torch.ones(3)), w)
+        return counts.copy()
+
+    first, second = cost(0.0), cost(0.1)
+    for c in (0.0, 1.0, 2.5):
+        prices = np.array([1, 1, c])
+        assert lesson_09.price(c) == pytest.approx(second @ prices / (first @ prices), rel=1e-12)
+
+
+@pytest.mark.parametrize("channels", [8, 16])
+def test_op_parameters_add_up_to_the_difference_of_published_networks(channels):
+    space, v2 = genotypes.read_darts(genotypes.DARTS_V2)
+    _, v1 = genotypes.read_darts(genotypes.DARTS_V1)
+
+    def of_ops(tokens):
+        cells, total = space.pairs(tokens), 0
+        for kind, c, _ in networks.cells.skeleton(8, channels):
+            for source, op in (pair for node in cells[kind] for pair in node):
+                total += lesson_09.op_parameters(op, c, 2 if kind == "reduce" and source < 2 else 1)
+        return total
+
+    with torch.device("meta"):
+        built = [networks.count_parameters(networks.build(space, t, channels=channels, cells=8)) for t in (v1, v2)]
+    assert built[1] - built[0] == of_ops(v2) - of_ops(v1) != 0
