@@ -222,39 +222,23 @@ def bilevel_step(n, device):
 
 
 def darts_step(n, device):
-    """Of lesson 09, for both kinds of cell: a step of a search, first order (the second asks for a norm's number), and
-    one of a child."""
-    (conv, cells), (rnn, cell) = DARTS, genotypes.read_darts(genotypes.DARTS_V2_RNN)
-    assert (conv.nodes, rnn.nodes) == (n["nodes"], n["text_nodes"])
-    build = partial(networks.build, conv, cells, channels=n["channels"], auxiliary=n["auxiliary_weight"] > 0)
-    recipe = training.Recipe(
-        n["epochs"], n["batch_size"], n["lr"], drop_path=n["drop_path"], auxiliary_weight=n["auxiliary_weight"]
-    )
-    found = one_step(shallow(build, n["cells"]), SHAPES[n["images"]], recipe, device, n["drop_path"])
-    text = torch.randint(0, 10_000, (CHARACTERS + 1, n["text_batch_size"]), device=device)
-    dropouts = networks.Dropouts(words=0.1)
-    size = {"vocabulary": 10_000, "units": n["units"], "dropout": dropouts, "matrices": "node"}
-    model = networks.build_recurrent(rnn, cell, **size).to(device)
-    of_text = training.TextRecipe(
-        n["text_epochs"], n["text_batch_size"], n["bptt"], n["text_lr"], patience=n["patience"], slowness=n["slowness"]
-    )
-    optim = torch.optim.SGD(model.parameters(), n["text_lr"])
-    loss, _ = training.train_text_step(model, optim, text[:-1], text[1:], None, of_text)
-    found += [loss, *model.parameters()]
-
+    """Of lesson 09: a step on the table's supergraph, then one for both kinds of cell, in first order (the second asks
+    for a norm's number)."""
+    found = truth_step({"batch_size": n["batch_size"], "darts_lr": n["lr"]}, device)
+    text = torch.randint(0, 10_000, (CHARACTERS + 1, n["text_batch"]), device=device)
     build = partial(networks.ConvNet, channels=n["search_channels"], affine=False, pool_norm=True, fast=True)
     conv, net = supergraph(build, spaces.darts_conv, n["nodes"], cells=n["search_cells"])
     build = partial(networks.RecurrentNet, dropout=networks.Dropouts(), matrices="node", norm=True, fast=True)
-    size = {"vocabulary": 10_000, "units": n["text_search_units"]}
+    size = {"vocabulary": 10_000, "units": n["text_units"]}
     rnn, reader = supergraph(build, spaces.darts_rnn, n["text_nodes"], **size)
-    images = (torch.randn(8, *SHAPES[n["images"]], device=device), torch.randint(0, 10, (8,), device=device))
+    images = (torch.randn(8, *SHAPES[n["clock_images"]], device=device), torch.randint(0, 10, (8,), device=device))
     task = data.ImageTask("", (), *(data.Images(*images),) * 3)
     objectives = (
-        (net.to(device), conv, n["search_lr"], training.ImageObjective(task, 8), images),
+        (net.to(device), conv, 0.1, training.ImageObjective(task, 8), images),
         (
             reader.to(device),
             rnn,
-            n["text_search_lr"],
+            n["text_lr"],
             training.TextObjective(data.TextTask("", (), *(torch.arange(100, device=device),) * 3), 8, CHARACTERS),
             (text[:-1, :8], text[1:, :8]),
         ),

@@ -90,18 +90,32 @@ class Recording:
             self.label: f"{self.frames[at].value:.3f}",
             "this cell since": f"step {self.frames[first].step}; cells so far: {passed}",
         }
+        lines["changed here"] = self._changed(at)
         for cell, nodes in self.space.pairs(self.kept[at]).items():
             counts = Counter(op for node in nodes for _, op in node)
             lines[f"{cell} would keep"] = ", ".join(f"{n} {op}" for op, n in counts.most_common())
         return lines
 
+    def _changed(self, at: int) -> str:
+        """What rounding keeps in this frame and did not keep in the one before."""
+        before, now = (
+            {
+                f"{cell} {source}→{target} {op}"
+                for cell, nodes in self.space.pairs(self.kept[k]).items()
+                for target, node in enumerate(nodes, self.space.inputs)
+                for source, op in node
+            }
+            for k in (max(0, at - 1), at)
+        )
+        return ", ".join(sorted(now - before)) or "nothing"
+
     def picture(self, at: int) -> Picture:
-        """The tables above the cell."""
-        return above(f"Step {self.frames[at].step} of a search", self.tables(at), self.cell(at))
+        """The tables, and the cell beside them."""
+        return beside(f"Step {self.frames[at].step} of a search", self.tables(at), self.cell(at))
 
     def tables(self, at: int) -> Picture:
-        """The heat maps of the weights, and the curve beside them."""
-        return beside(f"Step {self.frames[at].step} of a search", self._heat(at), self._curve(at))
+        """The heat maps of the weights, and the curve below them."""
+        return above(f"Step {self.frames[at].step} of a search", self._heat(at), self._curve(at))
 
     def _heat(self, at: int) -> Picture:
         """The mixing weights, a row for each edge. A frame marks what rounding would keep."""

@@ -53,6 +53,15 @@ def test_scrubber_frames_stand_on_what_rounding_keeps():
     assert {k for k, r in enumerate(boxes) if (r.get("x"), r.get("y")) in places} == expected
 
 
+def test_scrubber_says_what_changed():
+    space = spaces.nas_bench_201(2)
+    frames = [view.Frame(k, space.one_hot(tokens), 1.0) for k, tokens in enumerate([(1, 2, 3), (1, 4, 3), (1, 4, 3)])]
+    scrubber = view.search_scrubber(space, frames)
+    for frame, said in enumerate(("nothing", "cell 0→2 avg_pool_3x3", "nothing")):
+        scrubber.frame = frame
+        assert f"<b>changed here:</b> <code>{said}</code>" in scrubber.text
+
+
 def test_scrubber_draws_each_cell_once(monkeypatch):
     space, drawn = spaces.darts_conv(2), []
     frames = recorded(space, 4)

@@ -7,7 +7,7 @@ from ipywidgets import HTML, Layout, SelectionSlider
 from naslab.spaces import CellSpace
 from naslab.view.picture import Picture
 from naslab.view.recording import Frame, Recording
-from naslab.view.widgets.base import Pictured, facts
+from naslab.view.widgets.base import Pictured, facts, row
 
 
 class SearchScrubber(Pictured):
@@ -21,7 +21,8 @@ class SearchScrubber(Pictured):
             tooltip="A step of the search that was recorded",
             layout=Layout(width="min(100%, 640px)"),
         )
-        super().__init__({"frame": self.slider}, [self.slider], [HTML(), HTML()])
+        drawings = [HTML(), HTML()]  # the tables left, the cell right; below each other where the page is narrow
+        super().__init__({"frame": self.slider}, [self.slider], drawings, [row(*drawings)])
 
     def __repr__(self) -> str:
         frames = self._recording.frames
