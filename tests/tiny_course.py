@@ -27,7 +27,7 @@ def course(folder: Path, **sources: list[str]) -> Path:
 def run(*command: str | Path, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
     """A command as outside `make test`, which hands its variables on to every `make` below it."""
     own = "MAKEFLAGS MAKELEVEL PROFILE DEVICE ONLY RECORD JOBS HANG SEEDS SETTINGS FRESH ARGS UPGRADE VENV PYTHON "
-    own += "TIME_FACTOR"
+    own += "TIME_FACTOR TORCH_INDEX TORCH_CPU"
     outside = {name: value for name, value in os.environ.items() if name not in own.split()}
     environment = outside | environment
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=600)
