@@ -290,12 +290,12 @@ EXERCISES = (
     Exercise(
         id="08.6",
         statement=(
-            "Write `steps_needed(lr, h, rest)`: the least number of unrolled steps of size `lr` after which, in a "
-            "direction of curvature `h` > 0, at most the part `rest` (between 0 and 1) of 1/h is missing; `None` if no "
-            "number of steps will do."
+            "Write `steps_needed(lr, h, rest)`: for a curvature h > 0, unrolling k steps of size lr replaces "
+            "1/h by S_k = lr * sum of (1 - lr h)^i over i < k. Return the least k with |1/h - S_k| <= rest / h, where "
+            "0 < rest < 1, or `None` if there is no such k."
         ),
         hints=(
-            "After k steps (1 - lr * h)**k is missing, whatever its sign.",
+            "Sum the series: 1/h - S_k = (1 - lr * h)**k / h. Its sign does not count.",
             "|1 - lr h|^k <= rest. Take logarithms, mind that both are negative, and round up.",
             "When does the power never become small? And what if 1 - lr * h is 0?",
         ),
