@@ -70,7 +70,7 @@ lint: $(VENV)/ready-test
 	$(BIN)/python -m mypy
 
 constraints: $(VENV)/ready-test
-	$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --extra test --extra binder \
+	$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --extra test --extra cluster --extra binder \
 	    $(if $(UPGRADE),$(if $(filter all,$(UPGRADE)),--upgrade,--upgrade-package $(UPGRADE))) --no-annotate --custom-compile-command "make constraints" \
 	    --output-file constraints.txt pyproject.toml
 	@$(MAKE) --no-print-directory $(VENV)/ready-test
@@ -84,10 +84,10 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	    "or say where it is: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@test -x $(BIN)/python || { $(PYTHON) tools/prerequisites.py && $(PYTHON) -m venv $(VENV); }
 	@echo "Installing the course into $(VENV) (a few minutes the first time)"
-	@index="$(INDEX)" && $(PIP) $${index:+--extra-index-url "$$index"} --editable .
+	@index="$(INDEX)" && $(PIP) $${index:+--extra-index-url "$$index"} --editable '.[cluster]'
 	@touch $@
 
 $(VENV)/ready-test: $(VENV)/ready
 	@echo "Installing the test tools into $(VENV)"
-	@$(PIP) --editable '.[test,binder]'
+	@$(PIP) --editable '.[test,cluster,binder]'
 	@touch $@

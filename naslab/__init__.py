@@ -18,6 +18,8 @@ tables          the accuracy of every architecture of a benchmark
 steps           the steps of a search, and their sinks: progress, log, checkpoint
 states          the state in a step: copied, checked, restored
 parallel        evaluates children in worker processes
+fleet           a cluster's machines on paper and in simulated time: throughput, utilisation, staleness
+asynchronous    REINFORCE with the stale gradients of a simulated fleet
 data            images and text, offline
 schedules       learning-rate schedules
 runs            parameters and profile, device, seeds, safe files

@@ -45,7 +45,10 @@ class Model:
     """The processes of a fleet: one for each replica, one for each child in training."""
 
     def __init__(
-        self, fleet: Fleet, generator: torch.Generator, updates: int | None
+        self,
+        fleet: Fleet,
+        generator: torch.Generator,
+        updates: int | None,
     ) -> None:
         simpy = _simpy()
         self.fleet, self.generator, self.goal = fleet, generator, updates
