@@ -62,7 +62,12 @@ def test_every_gradient_is_taken_at_the_theta_that_was_pulled(settings):
             children += map(tuple, tokens.tolist())
             advantages = torch.tensor([ones(t) - average for t in tokens.tolist()], dtype=torch.float64)
             value = (advantages * old.score(tokens)[0]).sum() / (4 * g)
-            sums = [s - d for s, d in zip(sums, torch.autograd.grad(value, [*old.parameters()]), strict=True)]
+            sums = [
+                s - d
+                for s, d in zip(
+                    sums, torch.autograd.grad(value, [*old.parameters()], materialize_grads=True), strict=True
+                )
+            ]
         for p, total in zip(literal.parameters(), sums, strict=True):
             p.grad = total
         optim.step()
