@@ -1,6 +1,6 @@
 """A fleet in simulated time: a discrete-event model on SimPy, which needs the extra `cluster`."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import numpy as np
@@ -96,7 +96,7 @@ class Model:
             if self.fleet.synchronous:
                 yield from self.wait_for_others(k)
 
-    def train(self, k: int, seconds: float) -> Iterator[Any]:
+    def train(self, k: int, seconds: float) -> Generator[Any, int, None]:
         """A child waits for an idle worker, and keeps it until it is trained."""
         asked = self.env.now
         worker = yield self.idle.get()
