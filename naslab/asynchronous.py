@@ -30,7 +30,7 @@ def search(
     generator: torch.Generator,
     map_fn: Callable = map,
 ) -> Iterator[Step]:
-    """Trains `controller` in place, one update per step, with the gradients of a simulated fleet.
+    """Trains `controller` in place, one update per step, with a simulated fleet's gradients.
 
     `gradients` are those of `fleet.simulate`, in the order in which the server gets
     them. An update is the mean of all gradients that are pushed to one version. Each is
@@ -41,7 +41,8 @@ def search(
     `info` has the mean staleness and the simulated `seconds` beside the entries of
     `reinforce`. The steps have no state: a simulated search cannot resume. Raises
     `ValueError` if the versions do not fit together, if there are fewer than
-    `config.updates`, or if the space grows; `FloatingPointError` if the search diverges.
+    `config.updates`, or if the space grows; `FloatingPointError` if the search
+    diverges.
     """
     groups = by_update(gradients, config)
     needed = last_uses(groups)

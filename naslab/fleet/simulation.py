@@ -42,7 +42,7 @@ def simulate(
 
 
 class Model:
-    """The processes of a fleet: one for each replica, one for each child in training."""
+    """The processes of a fleet: one for each replica and each child in training."""
 
     def __init__(
         self,
@@ -71,8 +71,8 @@ class Model:
     def version(self) -> int:
         """The updates that a request of this moment finds applied.
 
-        Every request goes to all shards at once, and every shard keeps their order. So a
-        pull finds all gradients that were sent before it, the same on every shard.
+        Every request goes to all shards at once, and every shard keeps their order. So
+        a pull finds all gradients that were sent before it, the same on every shard.
         """
         return self.sent // self.fleet.gradients_per_update
 
@@ -106,7 +106,7 @@ class Model:
         self.idle.put(worker)
 
     def ask_shards(self, k: int, what: str, duration: Duration) -> Any:
-        """Sends a request to all shards. Returns the event that the slowest has served it.
+        """Sends a request to all shards. Returns the event that the slowest is done.
 
         A shard serves in the order of arrival: it starts when it has served all earlier
         requests. So it is known at once when it will be done.
