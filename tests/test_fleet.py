@@ -1,6 +1,7 @@
 """The simulated fleet against its closed form, and what must hold in every run."""
 
 import math
+import os
 import sys
 import time
 from collections import Counter
@@ -235,7 +236,7 @@ def test_ten_thousand_workers_take_seconds():
     machines = Fleet(20, 1250, 8, 10_000, CHILD, Duration(0.5), Duration(0.5))
     start = time.process_time()
     report = simulate(machines, updates=2500)
-    assert time.process_time() - start < 20
+    assert time.process_time() - start < 20 * float(os.environ.get("TIME_FACTOR", "1"))
     assert report.worker_use > 0.5 and len({child.worker for child in report.children}) == 10_000
 
 
