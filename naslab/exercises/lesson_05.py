@@ -225,7 +225,7 @@ EXERCISES = (
         id="05.4",
         statement=(
             "Write `lr(epoch)`: the learning rate of the shared weights. Cosines from 0.05 to 0.001; the first takes "
-            "10 epochs, each next twice as many as the one before; an epoch may be a fraction."
+            "10 epochs, each next twice as many as the one before; 0 <= epoch < 310, and an epoch may be a fraction."
         ),
         hints=(
             "Find where the present cosine starts, and how long it is: subtract 10, 20, 40, ... while there is enough.",
