@@ -296,7 +296,7 @@ def readme_lines(python: str) -> list[list[str]]:
     """The three indented lines that begin with `python -m venv`, in the words of one system."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (block,) = re.findall(rf"^((?:    .+\n)*    {python} -m venv .*\n(?:    .+\n)*)", text, re.M)
-    return [line.split() for line in block.splitlines()]
+    return [[word.strip('"') for word in line.split()] for line in block.splitlines()]
 
 
 def test_the_lines_for_windows_are_those_for_posix() -> None:
