@@ -3,6 +3,7 @@
 import base64
 import re
 import subprocess
+import symtable
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import pytest
 import regenerate
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from tiny_course import course, tool
+
+from naslab import view
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -35,6 +38,21 @@ def prose(notebook: Any) -> list[str]:
 
 def code(notebook: Any) -> list[Any]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def overwritten(cells: list[Any]) -> list[str]:
+    """The names that a widget's function reads and that a later cell sets: the widget fails once the lesson has run."""
+    widgets = [name for name in view.__all__ if getattr(view, name).__module__.startswith("naslab.view.widgets")]
+    tables = [symtable.symtable(cell.source, "cell", "exec") for cell in cells]
+    found = []
+    for k, cell in enumerate(cells):
+        for call in re.findall(rf"view\.(?:{'|'.join(widgets)})\(([^()]*)", cell.source):
+            known = [f for table in tables[: k + 1] for f in table.get_children()]
+            given = [f for f in known if re.search(rf"\b{f.get_name()}\b", call)]
+            reads = {name for f in given if isinstance(f, symtable.Function) for name in f.get_globals()}
+            later = [{n.get_name() for n in t.get_symbols() if n.is_assigned()} for t in tables[k + 1 :]]
+            found += sorted(reads & set().union(*later))
+    return found
 
 
 # --- the template
@@ -101,6 +119,18 @@ def test_outputs_are_committed_clean_and_free_of_errors(path: Path) -> None:
     assert is_clean, "run `make regenerate`"
     sources = "\n".join(cell.source for cell in notebook.cells)
     assert not re.search(r"(?:^|[\s\"'(])(?:/home/|/Users/|/root/|/tmp/|[A-Z]:\\)", sources), "an absolute path"
+
+
+@each_notebook
+def test_no_later_cell_sets_what_a_widget_reads(path: Path) -> None:
+    assert overwritten(code(read(path))) == []
+
+
+def test_a_name_that_a_widget_reads_and_a_later_cell_sets_is_found() -> None:
+    widget = "size = 3\ndef count(t):\n    return size + len(t)\nview.string_explorer(space, 0, count)"
+    assert overwritten([new_code_cell(widget), new_code_cell("other = size")]) == []
+    assert overwritten([new_code_cell(widget), new_code_cell("size = (1, 2)")]) == ["size"]
+    assert overwritten([new_code_cell(widget.replace("count)", "len)")), new_code_cell("size = 4")]) == []
 
 
 @each_notebook
