@@ -16,7 +16,8 @@ import torch
 
 from naslab import data, spaces, training
 from naslab.controller import Controller
-from naslab.parallel import Workers, _Worker, process_map
+from naslab.parallel import Workers, process_map
+from naslab.parallel.processes import _Worker
 from naslab.search import reinforce
 from naslab.steps import Failed
 from naslab.training import Recipe, TrainChild

@@ -61,15 +61,15 @@ class Workers:
             raise ValueError(f"f: got {f!r}, expected a function of one item")
         if not isinstance(items, Iterable):
             raise ValueError(f"items: got {items!r}, expected an iterable")
-        code = _pickled("f", f)
-        pickled = [_pickled(f"items[{k}]", item) for k, item in enumerate(items)]
+        code = pickled("f", f)
+        data = [pickled(f"items[{k}]", item) for k, item in enumerate(items)]
         with self._lock, _deferred_interrupts() as deliver_interrupts:
             try:
-                results = self._run(code, pickled, deliver_interrupts)
+                results = self._run(code, data, deliver_interrupts)
             except BaseException:  # an interrupt, too: no child may run on
                 self._end_workers()
                 raise
-        return [result if isinstance(result, Failed) else _loaded(result) for result in results]
+        return [result if isinstance(result, Failed) else loaded(result) for result in results]
 
     def _run(self, code: bytes, items: list[bytes], deliver_interrupts: Callable[[], None]) -> list[Any]:
         """Returns the pickled result, or `Failed`, of every item."""
@@ -203,16 +203,16 @@ def _work(pipe: Connection) -> None:
             try:
                 f = f if code is None else pickle.loads(code)
             except Exception as error:  # of any type, as f may import anything
-                pipe.send(("unloadable", _reason(error)))
+                pipe.send(("unloadable", reason_of(error)))
                 continue
             pipe.send(("started", None))
             try:
                 result = cloudpickle.dumps(f(pickle.loads(item)))
             except Exception as error:  # of any type: f is the user's
                 if torch.cuda.is_initialized():  # after an error the CUDA context may be unusable
-                    pipe.send(("ended", _reason(error)))
+                    pipe.send(("ended", reason_of(error)))
                     return
-                result = pickle.dumps(Failed(_reason(error)))
+                result = pickle.dumps(Failed(reason_of(error)))
             pipe.send(("result", result))
 
 
@@ -247,20 +247,20 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _loaded(result: bytes) -> Any:
+def loaded(result: bytes) -> Any:
     try:
         return pickle.loads(result)
     except Exception as error:  # of any type, as the result may import anything
-        return Failed(f"its result cannot be loaded ({_reason(error)})")
+        return Failed(f"its result cannot be loaded ({reason_of(error)})")
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _pickled(name: str, value: Any) -> bytes:
+def pickled(name: str, value: Any) -> bytes:
     try:
         return cloudpickle.dumps(value)  # unlike the pipe's pickling, this copies tensors
     except Exception as error:  # of any type: objects raise different errors when they cannot be pickled
         got = type(value).__name__
-        raise ValueError(f"{name}: got {got}, expected an object that can be pickled ({_reason(error)})") from error
+        raise ValueError(f"{name}: got {got}, expected an object that can be pickled ({reason_of(error)})") from error
