@@ -246,3 +246,49 @@ def test_without_simpy_one_line_says_how_to_get_it(monkeypatch):
         simulate(REGIMES["replicas"], updates=1)
     assert "\n" not in str(error.value)
     assert fleet.bounds(REGIMES["replicas"]).bottleneck == "replicas"
+
+
+def run_of(*spans):
+    return [fleet.Span(*span) for span in spans]
+
+
+def test_a_run_is_calibrated_second_by_second():
+    """One replica, one worker, two children at a time; worked out by hand."""
+    spans = run_of(
+        ("replica 0", "pull", 0, 20),  # its process starts
+        ("replica 0", "children", 20, 31),
+        ("worker 7", "child of replica 0", 25, 28),  # the first child of the worker
+        ("worker 7", "child of replica 0", 28.5, 30.5),  # 0.5 s of hand-over
+        ("replica 0", "push", 31, 31.2),  # 0.5 s of news before
+        ("replica 0", "pull", 31.2, 31.5),
+        ("replica 0", "children", 31.5, 36),
+        ("worker 7", "child of replica 0", 32, 33),  # 0.5 s after it was asked
+        ("worker 7", "child of replica 0", 33.5, 35.5),
+        ("replica 0", "push", 36, 36.4),
+    )
+    found = fleet.calibrated(spans, shards=2, children=2, workers=1)
+    assert (found.replicas, found.children, found.workers, found.shards) == (1, 2, 1, 2)
+    assert found.child.mean == pytest.approx((2.5 + 1.5 + 2.5) / 3)
+    assert found.child.spread == pytest.approx(np.std([2.5, 1.5, 2.5]))
+    assert found.pull.mean == pytest.approx(2 * 0.3) and found.pull.spread == 0
+    assert found.push.mean == pytest.approx(2 * (0.7 + 0.9) / 2)
+
+
+def test_a_run_without_a_second_turn_is_refused():
+    with pytest.raises(ValueError, match="spans: got 0 children, 0 pulls, 0 pushes"):
+        fleet.calibrated([], shards=1, children=1, workers=1)
+
+
+def test_the_steady_rate_leaves_out_start_and_end():
+    assert fleet.steady_rate([100, 0, 1, 2, 3, 4], replicas=1) == 3600  # 0 and 100 are left out
+    with pytest.raises(ValueError, match="times: got 5, expected at least 6"):
+        fleet.steady_rate(range(5), replicas=2)
+
+
+def test_a_simulated_run_calibrates_to_itself():
+    model = fleet.Fleet(1, 3, 2, 4, fleet.Duration(10, 3), fleet.Duration(0.1), fleet.Duration(0.2))
+    report = fleet.simulate(model, torch.Generator().manual_seed(0), updates=400)
+    spans = [span for span in report.timeline() if not span.who.startswith("shard") and span.end < report.seconds]
+    found = fleet.calibrated(spans, shards=1, children=2, workers=4)
+    again = fleet.simulate(found, torch.Generator().manual_seed(1), updates=400)
+    assert fleet.steady_rate(again.updates, 3) == pytest.approx(fleet.steady_rate(report.updates, 3), rel=0.03)

@@ -30,6 +30,7 @@ def search(
     shards: int = 1,
     replicas: int = 1,
     timeout: float | None = None,
+    gpus: float = 0,
     spans: list[Span] | None = None,
 ) -> Iterator[Step]:
     """Trains `controller` in place, with one gradient of one replica per step.
@@ -41,7 +42,8 @@ def search(
     replica the steps are those of `reinforce.search`, to the last bit.
 
     A child that raises, that takes longer than `timeout` seconds, or whose worker dies
-    twice has the reward 0, and `Step.failures` has the reason. `spans` gets what each
+    twice has the reward 0, and `Step.failures` has the reason. Each gets a processor
+    and `gpus` GPUs (0.5: two share one). `spans` gets what each
     replica and worker did, in seconds since the start.
 
     A resumed search trains again the children that no step has counted. It may have
@@ -53,7 +55,7 @@ def search(
     checks.whole(1, replicas=replicas)
     if config.grow_every:
         raise ValueError(f"grow_every: got {config.grow_every}, expected 0: a search on a cluster does not grow")
-    tasks = Tasks(evaluate, timeout)
+    tasks = Tasks(evaluate, timeout, gpus)
     controller.grow(space)
     optim = torch.optim.Adam(controller.parameters(), config.lr)
     learners: dict[str, Any] = {"controller": controller, "optim": optim}

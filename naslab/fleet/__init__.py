@@ -1,9 +1,11 @@
 """The machines of figure 3 in Zoph & Le 2017, on paper and in simulated time.
 
 `Fleet` describes them: shards that hold theta, replicas that pull it, workers that train children. `bounds` is the
-closed form of throughput and staleness; `simulate` runs the fleet event by event and needs the extra `cluster`.
+closed form of throughput and staleness; `simulate` runs the fleet event by event and needs the extra `cluster`;
+`calibrated` measures a real one.
 """
 
+from naslab.fleet.calibration import calibrated, steady_rate
 from naslab.fleet.limits import Limits, bounds
 from naslab.fleet.report import Child, Gradient, Report, Span, Visit
 from naslab.fleet.settings import Duration, Fleet, cifar10, ptb, synchronised
@@ -19,8 +21,10 @@ __all__ = [
     "Span",
     "Visit",
     "bounds",
+    "calibrated",
     "cifar10",
     "ptb",
     "simulate",
+    "steady_rate",
     "synchronised",
 ]

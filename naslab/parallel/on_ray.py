@@ -26,6 +26,7 @@ from naslab.steps import Failed
 
 ENVIRONMENT = {  # read when Ray is imported
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",  # of a local Ray; with its 15 the children starve beside any other process
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # tasks without a GPU see the machine's settings
     # Ray prints each death of a worker, with numbers that differ from run to run; `Failed` has the reason
     "RAY_DEDUP_LOGS_SKIP_REGEX": "worker died|actor died|Task .* failed|actor .* failed|node .* died|marked dead",
@@ -78,15 +79,19 @@ def _workers_import_from(path: list[str]) -> Iterator[None]:
             os.environ["PYTHONPATH"] = before
 
 
-def ray_map(f: Callable[[Any], Any], items: Iterable[Any], *, timeout: float | None = None) -> list[Any]:
+def ray_map(
+    f: Callable[[Any], Any], items: Iterable[Any], *, timeout: float | None = None, gpus: float = 0
+) -> list[Any]:
     """Returns [f(item) for item in items], computed by Ray. If f raised, was killed or took too long: `Failed`.
 
     `timeout` is the time limit of one child in seconds, from its start; None means no limit. A child whose worker dies
-    is started once more. f and the items are pickled as in `Workers.map`. A cluster's machines need naslab installed.
+    is started once more. Each child gets a processor and `gpus` GPUs (0.5: two children share one). f and the items are
+    pickled as in `Workers.map`. A cluster's machines need naslab installed.
+
     Raises `ValueError` if f is not callable, if something cannot be pickled, or if a worker cannot load f, and
     `RuntimeError` outside of `ray_session`. Any other end, such as an interrupt, cancels the children that run.
     """
-    return Tasks(f, timeout).map(items)
+    return Tasks(f, timeout, gpus).map(items)
 
 
 class Tasks:
@@ -95,17 +100,18 @@ class Tasks:
     After `stop` every `map` raises `Stopped`, the ones that run, too.
     """
 
-    def __init__(self, f: Callable[[Any], Any], timeout: float | None = None) -> None:
+    def __init__(self, f: Callable[[Any], Any], timeout: float | None = None, gpus: float = 0) -> None:
         if not callable(f):
             raise ValueError(f"f: got {f!r}, expected a function of one item")
         if timeout is not None:
             checks.positive(timeout=timeout)
+        checks.number(0, gpus=gpus)
         ray = the_ray()
         if not ray.is_initialized():
             raise RuntimeError("Ray is not running: use `with ray_session(): ...`")
         self._ray, self._timeout = ray, timeout
         self._code = [ray.put(pickled("f", f))]  # in a list: Ray does not replace the reference by its value
-        self._train = ray.remote(num_cpus=1, max_retries=0)(_child)
+        self._train = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(_child)
         self._stopped = threading.Event()
 
     def stop(self) -> None:
