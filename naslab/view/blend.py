@@ -215,11 +215,12 @@ def _by_temperature(blend: Blend, left: float, top: float) -> list[str]:
         share = math.log(WARMEST / cold) / math.log(WARMEST / COLDEST)
         return left + width * share, top + height * (1 - min(lost, _HIGHEST) / _HIGHEST)
 
-    pieces = [text(left - 26, top - 14, "rounding error, by temperature T", size=13)]
+    pieces = [text(left - 26, top - 14, "relative rounding error; T falls from 10", size=13)]
     for level in (0.0, 0.5, 1.0, 1.5):
         y = place(1.0, level)[1]
         pieces.append(polyline([(left, y), (left + width, y)], "#D8D8D8", 1))
-        pieces.append(text(left - 4, y, f"{level:.0%}", anchor="end", size=11, color=FAINT))
+        label = f"{'≥ ' * (level == _HIGHEST)}{100 * level:.0f} %"  # the curves are cut off there
+        pieces.append(text(left - 4, y, label, anchor="end", size=11, color=FAINT))
     for cold in (10.0, 1.0, 0.1):
         pieces.append(text(place(cold, 0)[0], top + height + 12, f"{cold:g}", anchor="middle", size=11, color=FAINT))
     all_of = [replace(blend, temperature=cold) for cold in TEMPERATURES]
@@ -231,7 +232,11 @@ def _by_temperature(blend: Blend, left: float, top: float) -> list[str]:
         pieces.append(polyline(points, color, 2, dash))
         x, y = place(blend.temperature, now)
         pieces.append(f'<circle cx="{x:g}" cy="{y:g}" r="5" fill="{color}"/>')
-    for k, (words, color, dash) in enumerate((("as it is", BLUE, ""), ("rescaled", VERMILLION, DASHED))):
+        if now > _HIGHEST:
+            side = "end" if x > left + width / 2 else "start"
+            words = f"{100 * now:.0f} %"
+            pieces.append(text(x + (8 if side == "start" else -8), y + 10, words, anchor=side, size=11, color=color))
+    for k, (words, color, dash) in enumerate((("kept op", BLUE, ""), ("rescaled to fit", VERMILLION, DASHED))):
         x, y = left + 6 + 96 * k, top + height + 30
         pieces.append(polyline([(x, y), (x + 22, y)], color, 2, dash))
         pieces.append(text(x + 28, y, words, size=12))
