@@ -291,6 +291,10 @@ def test_an_actor_that_dies_again_and_again_ends_the_search(session, monkeypatch
     crew.replicas[0].run()
     with pytest.raises(RuntimeError, match="replica 0 died 5 times"):
         crew.next_push()
+    monkeypatch.setattr(crew.replicas[0], "turn", lambda: False)
+    crew.replicas[0].run()
+    with pytest.raises(RuntimeError, match="replica 0: theta was lost 5 times"):
+        crew.next_push()
 
 
 def test_a_search_that_is_left_ends_its_actors_and_children(session):

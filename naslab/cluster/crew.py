@@ -4,7 +4,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,9 +72,11 @@ class Crew:
         self.stopped = True
         self.tasks.stop()
         for actor in [each.actor for each in self.replicas] + self.server.shards:
-            self.server.ray.kill(actor)
+            with suppress(Exception):  # Ray itself may be gone
+                self.server.ray.kill(actor)
         for each in self.replicas:
-            each.join()
+            if each.is_alive():
+                each.join(60)
 
     def next_push(self) -> Push:
         """Waits for a gradient. Raises what a replica's thread raised."""
@@ -114,8 +116,12 @@ class Turns(threading.Thread):
     def run(self) -> None:
         try:
             while self.crew.claim():
-                while not self.turn():
+                for _ in range(DEATHS):
+                    if self.turn():
+                        break
                     self.crew.server.mend()
+                else:
+                    raise RuntimeError(f"replica {self.k}: theta was lost {DEATHS} times, because shards died")
         except Stopped:
             pass
         except Exception as error:  # of any type: the search raises it

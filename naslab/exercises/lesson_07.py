@@ -394,8 +394,8 @@ EXERCISES = (
         id="07.6",
         statement=(
             "One edge has K ops of equal weight. REINFORCE draws one op and uses the baseline b = J. Write "
-            "`draws_of_nothing(K)`: the variance of one draw of the gradient with respect to alpha, divided by the squared "
-            "length of the gradient of J with respect to alpha."
+            "`draws_of_nothing(K)`: the variance of one draw of the gradient with respect to alpha, divided by the "
+            "squared length of the gradient of J with respect to alpha."
         ),
         hints=(
             "Let d_k be the loss of op k minus J. With equal weights the d_k add up to 0. A draw of op k is d_k times "
