@@ -357,6 +357,24 @@ def test_a_peak_between_two_looks_counts() -> None:
     assert 300e6 < cost(script).peak < 330e6
 
 
+def test_the_build_of_torch_is_subtracted_in_every_process_that_imports_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for peak, own, expected in ((229.0, 151.0, 229.0), (527.0, 310.0, 527.0 + 2 * (310 - run_notebooks.CPU_BUILD))):
+        monkeypatch.setattr(run_notebooks, "torch_import", lambda peak=peak, own=own: (peak, own))
+        owns = [
+            int(1e6 * each) for each in (own + 400, own + 20, own + 30, 12, 60)
+        ]  # a kernel, two workers, two others
+        assert run_notebooks.torch_of(owns) == expected
+        assert run_notebooks.torch_of(owns[:1]) == run_notebooks.torch_of([]) == peak
+
+
+@linux
+def test_the_memory_of_each_process_at_the_peak_is_kept() -> None:
+    child = "import time; x = b'x' * (10**8); time.sleep(1)"
+    script = f"import subprocess, sys; x = b'x' * (3 * 10**8); subprocess.run([sys.executable, '-c', {child!r}])"
+    owns = sorted(cost(script).owns)
+    assert len(owns) == 2 and 100e6 < owns[0] < 130e6 and 300e6 < owns[1] < 330e6
+
+
 @pytest.mark.slow
 def test_memory_of_the_kernel_and_its_children_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_notebooks, "torch_megabytes", lambda: 229.0)  # whatever build is installed

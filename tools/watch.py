@@ -47,6 +47,7 @@ class Cost(NamedTuple):
     cpu_seconds: float
     peak: int  # bytes
     hung: bool  # it was stopped because it made no progress for too long
+    owns: tuple[int, ...] = ()  # at the peak, the memory of each process without pages of files, bytes
 
 
 def look(pid: int) -> Look | None:
@@ -102,6 +103,7 @@ class Tree:
         self.root = root
         self.processes: dict[int, Look] = {}
         self.cpu_seconds, self.peak = 0.0, 0
+        self.owns: tuple[int, ...] = ()  # of the processes at the peak
         self._lost, self._dipped = 0.0, False
         self._bound, self._rested = 0.0, 0.0
 
@@ -145,10 +147,15 @@ class Tree:
             began = time.thread_time()
             exact = files + sum(proportional(pid, now) for pid, now in counted.items())
             if all((after := look(pid)) and after.own for pid in counted):  # if one ended, the last ones got its share
-                self.peak, self._bound = max(self.peak, exact), max(self._bound, bound)
+                self._bound = max(self._bound, bound)
+                self._reach(exact, counted)
             self._rested = time.monotonic() + 100 * (time.thread_time() - began)  # 1 % of a core
         else:
-            self.peak = bound
+            self._reach(bound, counted)
+
+    def _reach(self, size: int, counted: dict[int, Look]) -> None:
+        if size > self.peak:
+            self.peak, self.owns = size, tuple(now.own for now in counted.values())
 
     def kill(self) -> None:
         self.look()
@@ -175,4 +182,4 @@ def watch(process: subprocess.Popen[bytes], hang: float | None = None, finished:
         if process.poll() is None:
             tree.kill()
         process.wait()
-    return Cost(time.monotonic() - start, tree.cpu_seconds, tree.peak, hung)
+    return Cost(time.monotonic() - start, tree.cpu_seconds, tree.peak, hung, tree.owns)
