@@ -442,6 +442,25 @@ def test_bad_sessions(settings, message):
         pass
 
 
+def test_a_start_that_times_out_is_tried_again(monkeypatch):
+    calls = []
+
+    def init(address, **options):
+        calls.append(address)
+        if len(calls) < 3:
+            raise Exception("The current node timed out during startup. This could happen because ...")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)  # the session of this module goes on
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setattr(ray, "init", init)
+    with parallel.ray_session():
+        assert calls == ["local"] * 3
+    del calls[1:]
+    monkeypatch.setattr(ray, "init", lambda *address, **options: init("again") if len(calls) < 2 else 1 / 0)
+    with pytest.raises(RuntimeError, match="attempt 2 of 3: division by zero"), parallel.ray_session():
+        pass
+
+
 def test_without_ray_a_line_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     for call in (lambda: parallel.ray_map(act, [1]), lambda: parallel.ray_session().__enter__(), run):

@@ -31,6 +31,7 @@ ENVIRONMENT = {  # read when Ray is imported
     # Ray prints each death of a worker, with numbers that differ from run to run; `Failed` has the reason
     "RAY_DEDUP_LOGS_SKIP_REGEX": "worker died|actor died|Task .* failed|actor .* failed|node .* died|marked dead",
 }
+STARTS = 3  # attempts to start Ray
 TRIES = 2  # a child whose worker dies is started once more: the machine may have died, not the child
 
 
@@ -42,8 +43,8 @@ def ray_session(address: str | None = None, *, cpus: int | None = None, megabyte
     size of the object store. Both are for a local start only: a cluster has its own. The end of the block, also by an
     error or an interrupt, ends a local Ray with all its processes, and leaves a cluster. A start takes 10 to 25 s.
 
-    Raises `ValueError` if a setting is out of range, `ImportError` without Ray, `RuntimeError` if this process has
-    already started Ray, and `ConnectionError` if nothing answers at `address`.
+    Raises `ValueError` if a setting is out of range, `ImportError` without Ray, `RuntimeError` if Ray does not start
+    or runs already in this process, and `ConnectionError` if nothing answers at `address`.
     """
     ray = the_ray()
     checks.whole(80, megabytes=megabytes)
@@ -58,12 +59,24 @@ def ray_session(address: str | None = None, *, cpus: int | None = None, megabyte
         if address is None:
             local = {"include_dashboard": False, "num_cpus": cpus, "object_store_memory": megabytes * 10**6}
             with _workers_import_from(sys.path):
-                ray.init("local", **local, **options)
+                _start(ray, **local, **options)
         else:
             ray.init(address, **options)
         yield
     finally:
         ray.shutdown()
+
+
+def _start(ray: Any, **options: Any) -> None:
+    """Starts Ray. Ray gives up after 30 s, which a busy machine may need; then it is tried again."""
+    for attempt in range(1, STARTS + 1):
+        try:
+            ray.init("local", **options)
+            return
+        except Exception as error:  # Ray raises no narrower type
+            ray.shutdown()
+            if "timed out during startup" not in str(error) or attempt == STARTS:
+                raise RuntimeError(f"Ray did not start, attempt {attempt} of {STARTS}: {error}") from error
 
 
 @contextmanager
