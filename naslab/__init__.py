@@ -17,7 +17,8 @@ hypergradients  gradients in alpha through the training of the weights
 tables          the accuracy of every architecture of a benchmark
 steps           the steps of a search, and their sinks: progress, log, checkpoint
 states          the state in a step: copied, checked, restored
-parallel        evaluates children in worker processes
+parallel        evaluates children in worker processes, or as tasks of Ray
+cluster         REINFORCE on Ray: parameter-server shards, controller replicas, children
 fleet           a cluster's machines on paper and in simulated time: throughput, utilisation, staleness
 asynchronous    REINFORCE with the stale gradients of a simulated fleet
 data            images and text, offline
