@@ -12,6 +12,7 @@ import torch
 
 from naslab import cluster, fleet, parallel, spaces
 from naslab.cluster.crew import Crew
+from naslab.cluster.search import random_streams
 from naslab.cluster.server import Server, dead, split
 from naslab.controller import Controller
 from naslab.parallel import Tasks
@@ -401,7 +402,7 @@ def load():
 
 
 def test_f_is_loaded_once_by_each_worker_not_once_per_child(session):
-    found = parallel.ray_map(Loaded(), range(12))
+    found = parallel.ray_map(Loaded(), range(12)) + parallel.ray_map(Loaded(), range(12))  # as in two updates
     assert {loads for _, loads in found} == {1} and len({pid for pid, _ in found}) <= 3
 
 
@@ -459,6 +460,29 @@ def test_a_start_that_times_out_is_tried_again(monkeypatch):
     monkeypatch.setattr(ray, "init", lambda *address, **options: init("again") if len(calls) < 2 else 1 / 0)
     with pytest.raises(RuntimeError, match="attempt 2 of 3: division by zero"), parallel.ray_session():
         pass
+
+
+def test_a_child_gets_the_gpus_that_are_asked_for(session, monkeypatch):
+    asked = []
+    monkeypatch.setattr(ray, "remote", lambda **options: asked.append(options) or (lambda child: child))
+    Tasks(act, gpus=0.5)
+    assert asked == [{"num_cpus": 1, "num_gpus": 0.5, "max_retries": 0}]
+    with pytest.raises(ValueError, match="gpus: got -1"):
+        run(gpus=-1)
+
+
+def test_the_streams_of_all_replicas_are_restored():
+    new = random_streams(torch.Generator().manual_seed(1), 3, [])
+    for stream in new:
+        torch.rand(5, generator=stream)
+    states = [stream.get_state() for stream in new]
+    assert len({tuple(state.tolist()) for state in states}) == 3
+    for n in (1, 2, 3):
+        again = random_streams(torch.Generator(), n, states)
+        assert len(again) == n and all(map(torch.equal, states, (stream.get_state() for stream in again)))
+    *known, added = random_streams(torch.Generator().manual_seed(2), 4, states)
+    assert all(map(torch.equal, states, (stream.get_state() for stream in known)))
+    assert added.get_state().tolist() not in [state.tolist() for state in states]
 
 
 def test_without_ray_a_line_says_how_to_get_it(monkeypatch):

@@ -19,7 +19,7 @@ def test_the_cluster_of_the_launcher_fits_rays_schema_and_starts_the_version_tha
     with pytest.raises(jsonschema.ValidationError):  # the schema refuses what it does not know
         jsonschema.validate(described | {"workers": 3}, schema)
     text = (EXAMPLES / "cluster.yaml").read_text() + (EXAMPLES / "README.md").read_text()
-    options = set(re.findall(r"search\.py((?: --\w+ \w+)+)", text))
+    options = set(re.findall(r"search\.py((?: --\w+ [\w/.]+)+)", text))
     assert options
     known = subprocess.run(
         [sys.executable, EXAMPLES / "search.py", "--help"], capture_output=True, text=True, check=True

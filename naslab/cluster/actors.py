@@ -25,6 +25,7 @@ class Shard:
                 self.optim.state[p] = entries
 
     def pull(self) -> Part:
+        """Returns its part of theta."""
         return self.theta
 
     def push(self, gradient: list[Tensor | None]) -> tuple[Part, Moments, int]:
@@ -36,6 +37,7 @@ class Shard:
         return self.theta, [dict(self.optim.state.get(p, {})) for p in self.theta], self.version
 
     def alive(self) -> bool:
+        """Answers, which the dead do not."""
         return True
 
 
@@ -91,6 +93,7 @@ class Replica:
         return [p.grad for p in self.controller.parameters()], loss.item(), r.mean().item()
 
     def load(self, theta: tuple[Part, ...]) -> None:
+        """Copies the parts of all shards into the controller."""
         parameters = list(self.controller.parameters())
         with torch.no_grad():
             for places, part in zip(self.parts, theta, strict=True):
@@ -98,4 +101,5 @@ class Replica:
                     parameters[place].copy_(pulled)
 
     def alive(self) -> bool:
+        """Answers, which the dead do not."""
         return True

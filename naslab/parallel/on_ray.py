@@ -3,7 +3,8 @@
     with ray_session():
         for step in reinforce.search(space, evaluate, controller, config, generator, map_fn=ray_map): ...
 
-f goes into Ray's object store once. Each worker process fetches and unpickles it once, not once per child.
+f goes into Ray's object store once, also if many calls have the same f. Each worker process fetches and unpickles it
+once, not once per child.
 """
 
 import functools
@@ -108,7 +109,7 @@ def ray_map(
 
 
 class Tasks:
-    """Maps one f again and again, from any number of threads: f is sent to the object store at the start only.
+    """Maps one f again and again, from any number of threads.
 
     After `stop` every `map` raises `Stopped`, the ones that run, too.
     """
@@ -123,7 +124,7 @@ class Tasks:
         if not ray.is_initialized():
             raise RuntimeError("Ray is not running: use `with ray_session(): ...`")
         self._ray, self._timeout = ray, timeout
-        self._code = [ray.put(pickled("f", f))]  # in a list: Ray does not replace the reference by its value
+        self._code = _stored(pickled("f", f), ray.get_runtime_context().get_worker_id())
         self._train = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(_child)
         self._stopped = threading.Event()
 
@@ -151,17 +152,18 @@ class Tasks:
                             attempt.deadline = time.monotonic() + self._timeout
                         continue
                     del running[task]
-                    if event == "died" and attempt.number < TRIES:
-                        again = self._train.remote(self._code, data[attempt.place])
-                        running[again] = _Try(attempt.place, attempt.number + 1)
-                        continue
-                    if event == "unloadable":
-                        raise ValueError(f"f: a worker cannot load it ({value}); expected one that it can import")
-                    if event == "died":
-                        value = Failed(f"worker died, {TRIES} times: {value}")
-                    elif ended is not None:
-                        ended(Ended(attempt.place, attempt.worker, attempt.start, value[1]))
-                    results[attempt.place] = value if event == "died" else loaded(value[0])
+                    match event:
+                        case "result":
+                            results[attempt.place] = loaded(value[0])
+                            if ended is not None:
+                                ended(Ended(attempt.place, attempt.worker, attempt.start, value[1]))
+                        case "died" if attempt.number < TRIES:
+                            again = self._train.remote(self._code, data[attempt.place])
+                            running[again] = _Try(attempt.place, attempt.number + 1)
+                        case "died":
+                            results[attempt.place] = Failed(f"worker died, {TRIES} times: {value}")
+                        case "unloadable":
+                            raise ValueError(f"f: a worker cannot load it ({value}); expected one that it can import")
                 for task in [task for task, attempt in running.items() if time.monotonic() > attempt.deadline]:
                     self._ray.cancel(task, force=True)
                     results[running.pop(task).place] = Failed(f"no result within {self._timeout:g} s")
@@ -219,7 +221,16 @@ def _child(code: list[Any], item: bytes) -> Iterator[tuple[str, Any]]:
     yield "result", (result, time.time())
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=2)
+def _stored(code: bytes, driver: str) -> list[Any]:
+    """Puts f into the object store, unless this driver has just done so: a search calls `map` at every update.
+
+    Returns the reference in a list, because Ray replaces a bare reference by its value.
+    """
+    return [the_ray().put(code)]
+
+
+@functools.lru_cache(maxsize=2)
 def _fetched(code: Any) -> Callable[[Any], Any]:
     return pickle.loads(the_ray().get(code))
 
