@@ -66,6 +66,15 @@ def test_a_driver_that_is_killed_or_interrupted_leaves_no_process_and_resumes(tm
         assert same(again, one_machine(updates=step.index + 3)[step.index + 1 :])
 
 
+def test_every_new_ray_gets_f_again():
+    for _ in range(2):
+        ray.init("local", num_cpus=1, include_dashboard=False, object_store_memory=10**8, log_to_driver=False)
+        try:
+            assert parallel.ray_map(str, [1, 2]) == ["1", "2"]
+        finally:
+            ray.shutdown()
+
+
 def test_two_nodes_and_one_of_them_is_removed_in_mid_search():
     from ray.cluster_utils import Cluster
 
@@ -84,6 +93,9 @@ def test_two_nodes_and_one_of_them_is_removed_in_mid_search():
                 steps.append(step)
                 if step.index == 1:
                     nodes.remove_node(other, allow_graceful=False)
+            limit = time.monotonic() + 60  # Ray notices at its next health check
+            while sum(node["Alive"] for node in ray.nodes()) > 1 and time.monotonic() < limit:
+                time.sleep(0.5)
             assert sum(node["Alive"] for node in ray.nodes()) == 1
         assert same(steps, one_machine(controller=b)) and equal(a, b)
     finally:

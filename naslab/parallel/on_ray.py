@@ -65,6 +65,7 @@ def ray_session(address: str | None = None, *, cpus: int | None = None, megabyte
             ray.init(address, **options)
         yield
     finally:
+        _stored.cache_clear()  # its references mean nothing to another Ray
         ray.shutdown()
 
 
@@ -124,7 +125,8 @@ class Tasks:
         if not ray.is_initialized():
             raise RuntimeError("Ray is not running: use `with ray_session(): ...`")
         self._ray, self._timeout = ray, timeout
-        self._code = _stored(pickled("f", f), ray.get_runtime_context().get_worker_id())
+        context = ray.get_runtime_context()
+        self._code = _stored(pickled("f", f), f"{context.get_node_id()} {context.get_job_id()}")
         self._train = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(_child)
         self._stopped = threading.Event()
 
@@ -223,7 +225,9 @@ def _child(code: list[Any], item: bytes) -> Iterator[tuple[str, Any]]:
 
 @functools.lru_cache(maxsize=2)
 def _stored(code: bytes, driver: str) -> list[Any]:
-    """Puts f into the object store, unless this driver has just done so: a search calls `map` at every update.
+    """Puts f into the object store, unless this driver has just done so: a search calls `ray_map` at every update.
+
+    `driver` is the machine and the job: a new Ray counts its jobs from 1 again.
 
     Returns the reference in a list, because Ray replaces a bare reference by its value.
     """
