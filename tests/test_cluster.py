@@ -12,8 +12,9 @@ import torch
 
 from naslab import cluster, fleet, parallel, spaces
 from naslab.cluster.crew import Crew
+from naslab.cluster.hosts import Hosts
 from naslab.cluster.search import random_streams
-from naslab.cluster.server import Server, dead, split
+from naslab.cluster.server import Server, split
 from naslab.controller import Controller
 from naslab.parallel import Tasks
 from naslab.parallel.on_ray import the_ray
@@ -66,8 +67,10 @@ class Noted:
     def __call__(self, tokens):
         with self.path.open("a") as file:
             file.write(f"{tokens}\n")
+            file.flush()
+            end = file.tell()  # of its own line: others may have written since
         if self.does:
-            self.does(len(self.path.read_text().splitlines()))
+            self.does(self.path.read_bytes()[:end].count(b"\n"))
         return ones(tokens)
 
     def calls(self):
@@ -227,13 +230,36 @@ def test_with_more_replicas_the_killed_are_replaced_and_no_version_is_skipped(se
     assert all(len(step.children) == 4 and step.rewards == tuple(map(ones, step.children)) for step in steps)
 
 
+def test_shards_and_replicas_can_share_a_process_and_die_with_it(session, tmp_path):
+    count = Counted()
+    noted = Noted(tmp_path / "calls", Kill({10: ["ray::Shard"]}))
+    a, b = make(), make()
+    steps = run(noted, controller=a, shards=2, processes=1, each=count)
+    assert same(steps, one_machine(controller=b)) and equal(a, b) and len(noted.calls()) == 6 * 4
+    assert [step.info["replaced"] for step in steps] == [0, 0, 3, 3, 3, 3] and count.most == 1
+    run(shards=2, replicas=2, processes=2, each=count)
+    assert count.most == 2
+    run(shards=2, each=count)
+    assert count.most == 3
+
+
+class Counted:
+    """Counts the processes of shards and replicas at every step."""
+
+    most = 0
+
+    def __call__(self, step):
+        self.most = max(self.most, len(of_ray("ray::Shard") + of_ray("ray::Replica")))
+        return step
+
+
 def test_theta_that_is_lost_with_its_shard_is_pulled_again(session, monkeypatch):
     pull, calls = Server.pull, []
 
     def pull_from_the_dead(server):
         calls.append(None)
         if len(calls) == 3:
-            ray.kill(server.shards[0])
+            ray.kill(server.shards[0].host)
         return pull(server)
 
     monkeypatch.setattr(Server, "pull", pull_from_the_dead)
@@ -246,12 +272,12 @@ def test_theta_that_is_lost_with_its_shard_is_pulled_again(session, monkeypatch)
 def test_a_lost_shard_starts_again_from_the_copy(session):
     controller = make()
     optim = torch.optim.Adam(controller.parameters(), 0.1)
-    server = Server(optim, 2, 0)
+    server = Server(optim, 2, 0, Hosts())
     gradient = [torch.ones_like(p) for p in controller.parameters()]
     assert server.push(gradient) == [1, 1]
-    ray.kill(server.shards[1])
+    ray.kill(server.shards[1].host)
     server.mend()
-    assert server.replaced == 1 and not any(map(dead, server.shards))
+    assert server.replaced == 1 and not any(shard.dead() for shard in server.shards)
     version, theta = server.pull()
     for part, tensors in zip(server.parts, ray.get(theta), strict=True):
         assert all(torch.equal(server.parameters[i], values) for i, values in zip(part, tensors, strict=True))
@@ -262,8 +288,7 @@ def test_a_lost_shard_starts_again_from_the_copy(session):
             p.grad = torch.ones_like(p)
         alone.step()
     assert version == 1 and server.push(gradient) == [2, 2] and equal(controller, expected)
-    for shard in server.shards:
-        ray.kill(shard)
+    server.hosts.end()
 
 
 class Dying:
@@ -284,8 +309,8 @@ class Dying:
 def test_an_actor_that_dies_again_and_again_ends_the_search(session, monkeypatch):
     controller = make()
     dying = Dying()
-    monkeypatch.setattr("naslab.cluster.server.the_ray", lambda: dying)
-    server = Server(torch.optim.Adam(controller.parameters(), 0.1), 1, 0)
+    monkeypatch.setattr("naslab.cluster.hosts.the_ray", lambda: dying)
+    server = Server(torch.optim.Adam(controller.parameters(), 0.1), 1, 0, Hosts())
     with pytest.raises(RuntimeError, match="shard 0 died 5 times"):
         server.push([None] * len(server.parameters))
     crew = Crew(controller, config(), server, Tasks(ones), [torch.Generator()], 6, None, None)
@@ -320,6 +345,7 @@ def test_a_search_that_is_left_ends_its_actors_and_children(session):
     [
         ({"replicas": 0}, "replicas: got 0"),
         ({"shards": 0}, "shards: got 0"),
+        ({"processes": 0}, "processes: got 0"),
         ({"shards": 1000}, r"shards: got 1000, expected at most \d+, the tensors of theta"),
         ({"timeout": 0}, "timeout: got 0"),
         ({"settings": {"grow_every": 8}}, "grow_every: got 8, expected 0"),
@@ -432,6 +458,11 @@ def test_a_second_session_in_one_process_is_refused(session):
     with pytest.raises(RuntimeError, match="Ray runs already"), parallel.ray_session():
         pass
     assert ray.is_initialized()
+
+
+def test_a_local_ray_has_no_process_that_it_does_not_need(session):
+    commands = [" ".join(process.cmdline()) for process in of_ray()]
+    assert commands and not any("monitor.py" in each or "dashboard.py" in each for each in commands)
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ linux = pytest.mark.skipif(not watch.LINUX, reason="elsewhere memory is the sum 
 def test_papermill_runs_every_cell_of_the_lesson_twice(path: Path, measured: Callable[[Outcome], None]) -> None:
     """Within twice the CPU seconds and 1.25 times the memory of one run, where CI asks for it. It also sets a factor
     that a busy machine does not reach."""
-    budget = run_notebooks.budget("quick", 2 * float(os.environ.get("TIME_FACTOR", "1")))
+    budget = run_notebooks.budget("quick", 2 * float(os.environ.get("TIME_FACTOR", "1")), lesson=path.stem)
     budget = replace(budget, megabytes=1.25 * (budget.megabytes or 0))
     doubled, out = twice(path, ROOT / "build" / "twice"), ROOT / "build" / "twice" / "run"
     outcome = run_notebooks.run(
@@ -218,6 +218,8 @@ def test_the_factor_is_of_cpu_seconds_alone_and_what_takes_days_does_not_hang() 
     assert run_notebooks.budget("quick", 4) == replace(quick, cpu_seconds=600)
     assert run_notebooks.budget("quick", hang=60) == replace(quick, hang=60)
     assert run_notebooks.budget("gpu", 4) == Budget()
+    assert run_notebooks.budget("quick", lesson="11_scaling_out") == replace(quick, megabytes=1270)
+    assert run_notebooks.budget("full", lesson="11_scaling_out") == run_notebooks.budget("full")
 
 
 @pytest.mark.slow

@@ -19,10 +19,12 @@ from hypothesis import strategies as st
 
 from naslab import genotypes, runs, spaces, tables, view
 from naslab.controller import Controller
+from naslab.fleet import Span
 from naslab.networks import MixedOp
 from naslab.view import chart, figures, graphs, grid, layers, picture
 from naslab.view.canvas import beside
 from naslab.view.race import record
+from naslab.view.timeline import timeline
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -62,6 +64,19 @@ with runs.seeded(0):
 MACRO = sample(CONTROLLER.space, 0)
 
 
+TURNS = (
+    Span("replica 10", "pull", 0, 1),
+    Span("replica 2", "pull", 0, 1),
+    Span("replica 2", "children", 1, 6),
+    Span("shard 0", "pull of replica 2", 0, 1),
+    Span("worker 77", "child of replica 2", 3, 6),
+    Span("worker 4711", "child of replica 10", 2, 3),
+    Span("replica 10", "children", 1, 3),
+    Span("replica 10", "push", 3, 4),
+    Span("replica 10", "wait", 4, 12),
+)
+
+
 def all_pictures():
     rng = np.random.default_rng(0)
     x, y = np.arange(1, 21), rng.random((3, 20)).cumsum(1)
@@ -92,6 +107,7 @@ def all_pictures():
         "duel": view.place_picture(tables.nas_bench_201(), (3, 3, 1, 0, 4, 3), (0, 0, 0, 0, 0, 0)),
         "skeleton": view.skeleton_picture(),
         "simplex": view.simplex_picture((0.2, 0.5, 0.3), ("skip_connect", "nor_conv_3x3", "avg_pool_3x3")),
+        "timeline": timeline(TURNS, end=9.0, marks={"a moment": 4.0}, **named),
         "images": view.images(rng.random((3, 1, 8, 8)), ["a", "b", "c"], **named),
     }
 
@@ -244,6 +260,19 @@ def test_texts_in_pictures_use_no_other_colours(pictures):
             in_cells = {"#ffffff", "#000000"} if name in ("heatmap", "anchors") else set()
             allowed = {picture.INK.lower(), picture.FAINT.lower()} | in_cells
             assert fill.lower() in allowed, (name, text.text, fill)
+
+
+def test_a_timeline_has_a_row_for_each_replica_and_worker(pictures):
+    texts = re.findall(r">([^<>]+)</text>", pictures["timeline"].svg)
+    rows = [text for text in texts if text.startswith(("replica", "worker", "shard"))]
+    assert rows == ["replica 2", "replica 10", "worker 0", "worker 1"]  # worker 4711 began first
+    numbers = [text for text in texts if text in ("2", "10")][-2:]
+    assert set(numbers) == {"2", "10"} and "a moment" in texts
+    assert {"pull", "its children train", "push", "waits for others"} <= set(texts)
+    late = timeline(TURNS, start=7.0, title="t", alt="a")
+    assert re.findall(r">((?:replica|worker|waits|pull)[^<>]*)</text>", late.svg) == ["replica 10", "waits for others"]
+    with pytest.raises(ValueError, match="spans: got none of a replica or a worker between 20 and None s"):
+        timeline(TURNS, start=20, title="t", alt="a")
 
 
 @given(st.floats(0, 1))

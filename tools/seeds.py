@@ -41,7 +41,7 @@ def failures(path: Path, seed: int, out: Path) -> list[str]:
     copy = out / "lessons" / path.name
     nbformat.write(notebook, copy)
     parameters = {"profile": "quick", "seed": str(seed)}
-    outcome = run(copy, out, parameters, budget("quick"), folder=path.parent)
+    outcome = run(copy, out, parameters, budget("quick", lesson=path.stem), folder=path.parent)
     found = []
     with suppress(OSError, ValueError):  # without an output the outcome has the reason
         found = errors(code_cells(out / path.name))

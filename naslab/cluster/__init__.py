@@ -3,8 +3,9 @@
     with ray_session():
         for step in cluster.search(space, evaluate, controller, config, generator, shards=2, replicas=4): ...
 
-- S **shards** (`Shard`, an actor each) hold a part of theta and Adam's moments of it.
-- K **replicas** (`Replica`, an actor each) pull theta, sample m children, and compute a gradient from their rewards.
+- S **shards** (`Shard`) hold a part of theta and Adam's moments of it.
+- K **replicas** (`Replica`) pull theta, sample m children, and compute a gradient from their rewards.
+- **Hosts** are actors of Ray: processes for shards and replicas, one for each, or a few that they share.
 - **Children** are tasks of Ray (`parallel.Tasks`): they run on whatever machine has a free processor.
 - The **driver** is the process that calls `search`. A thread per replica waits for that replica (`Turns`). The driver
   hands the gradients to the shards one after the other (`Server`). So all shards have the same version of theta, and a

@@ -17,7 +17,6 @@ class Shard:
     """A parameter server: it holds some of theta's tensors, and takes Adam's steps with them."""
 
     def __init__(self, theta: Part, moments: Moments, lr: float, version: int) -> None:
-        torch.set_num_threads(1)
         self.theta, self.version = theta, version
         self.optim = torch.optim.Adam(theta, lr)
         for p, entries in zip(theta, moments, strict=True):
@@ -35,10 +34,6 @@ class Shard:
         self.optim.step()
         self.version += 1
         return self.theta, [dict(self.optim.state.get(p, {})) for p in self.theta], self.version
-
-    def alive(self) -> bool:
-        """Answers, which the dead do not."""
-        return True
 
 
 @dataclass(frozen=True)
@@ -60,7 +55,6 @@ class Replica:
     """
 
     def __init__(self, controller: Controller, config: Config, parts: list[list[int]]) -> None:
-        torch.set_num_threads(1)
         self.controller, self.config, self.parts = controller, config, parts
         self.stream: Tensor | None = None  # where the generator stood before it drew the children of `policy`
         self.policy: tuple[Tensor, Tensor]  # (m,), (m,): their log-probabilities and entropies
@@ -77,11 +71,15 @@ class Replica:
         return Drawn(children, generator.get_state(), *sums, entropy.mean().item())
 
     def gradient(
-        self, stream: Tensor, rewards: tuple[float, ...], baseline: float | None, *theta: Part
+        self,
+        stream: Tensor,
+        rewards: tuple[float, ...],
+        baseline: float | None,
+        *theta: Part,
     ) -> tuple[list[Tensor | None], float, float]:
-        """Returns the gradient of each parameter (None: not used), the loss, and the mean of reward ** power."""
-        if self.stream is None or not torch.equal(stream, self.stream):  # another replica drew them, and died
-            self.sample(stream, *theta)
+        """Returns the gradients (None: unused), the loss, the mean of reward ** power."""
+        if self.stream is None or not torch.equal(stream, self.stream):
+            self.sample(stream, *theta)  # another replica drew the children, and died
         log_prob, entropy = self.policy
         r = log_prob.new_tensor(rewards) ** self.config.power  # (m,)
         b = 0.0 if baseline is None else baseline
@@ -99,7 +97,3 @@ class Replica:
             for places, part in zip(self.parts, theta, strict=True):
                 for place, pulled in zip(places, part, strict=True):
                     parameters[place].copy_(pulled)
-
-    def alive(self) -> bool:
-        """Answers, which the dead do not."""
-        return True

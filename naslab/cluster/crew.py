@@ -4,7 +4,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from naslab.cluster.actors import Drawn, Replica
-from naslab.cluster.server import DEATHS, Server, dead
+from naslab.cluster.hosts import Seat
+from naslab.cluster.server import DEATHS, Server
 from naslab.controller import Controller
 from naslab.fleet import Span
 from naslab.parallel.on_ray import Ended, Stopped, Tasks
@@ -71,9 +72,7 @@ class Crew:
     def __exit__(self, *error: object) -> None:
         self.stopped = True
         self.tasks.stop()
-        for actor in [each.actor for each in self.replicas] + self.server.shards:
-            with suppress(Exception):  # Ray itself may be gone
-                self.server.ray.kill(actor)
+        self.server.hosts.end()
         for each in self.replicas:
             if each.is_alive():
                 each.join(60)
@@ -85,9 +84,9 @@ class Crew:
             raise push
         return push
 
-    def hire(self) -> Any:
-        actor = self.server.ray.remote(num_cpus=0)(Replica)
-        return actor.remote(self.controller, self.config, self.server.parts)
+    def hire(self, k: int) -> Seat:
+        server = self.server
+        return server.hosts.seat(len(server.parts) + k, Replica, self.controller, self.config, server.parts)
 
     def claim(self) -> bool:
         """Returns whether one more gradient may begin."""
@@ -111,7 +110,7 @@ class Turns(threading.Thread):
     def __init__(self, k: int, crew: Crew) -> None:
         super().__init__(daemon=True, name=f"replica {k}")
         self.k, self.crew, self.replaced = k, crew, 0
-        self.actor = crew.hire()
+        self.seat = crew.hire(k)
 
     def run(self) -> None:
         try:
@@ -154,13 +153,13 @@ class Turns(threading.Thread):
         ray = self.crew.server.ray
         for _ in range(DEATHS):
             try:
-                return ray.get(getattr(self.actor, method).remote(*arguments))
+                return ray.get(self.seat.call(method, *arguments))
             except (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError) as error:
                 if self.crew.stopped:
                     raise Stopped from None
-                if not dead(self.actor):
+                if not self.seat.dead():
                     raise Lost from error
-                self.actor = self.crew.hire()
+                self.seat = self.crew.hire(self.k)
                 self.replaced += 1
         raise RuntimeError(f"replica {self.k} died {DEATHS} times")
 

@@ -9,6 +9,7 @@ import torch
 
 from naslab import checks
 from naslab.cluster.crew import Crew
+from naslab.cluster.hosts import Hosts
 from naslab.cluster.server import Server
 from naslab.controller import Controller, moving_average
 from naslab.fleet import Span
@@ -29,6 +30,7 @@ def search(
     *,
     shards: int = 1,
     replicas: int = 1,
+    processes: int | None = None,
     timeout: float | None = None,
     gpus: float = 0,
     spans: list[Span] | None = None,
@@ -40,6 +42,9 @@ def search(
     has the `replica`, the version of each shard (`shard_0`, ...), the `seconds` since
     the start, and how many replicas and shards were `replaced`. With one shard and one
     replica the steps are those of `reinforce.search`, to the last bit.
+
+    Every shard and every replica is a process, or they share `processes` of them: one
+    takes about 200 MB.
 
     A child that raises, that takes longer than `timeout` seconds, or whose worker dies
     twice has the reward 0, and `Step.failures` has the reason. Each gets a processor
@@ -66,7 +71,7 @@ def search(
         restore(learners, state)
     streams = random_streams(generator, replicas, state.get("streams", []))
     live = live_state(after)
-    server = Server(optim, shards, first)
+    server = Server(optim, shards, first, Hosts(processes))
     limit, baseline = config.updates - first, state.get("baseline")
     with Crew(controller, config, server, tasks, streams, limit, baseline, spans) as crew:
         for index in range(first, config.updates):

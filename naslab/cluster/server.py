@@ -8,7 +8,7 @@ from torch import Tensor
 
 from naslab import checks
 from naslab.cluster.actors import Moments, Part, Shard
-from naslab.parallel.on_ray import the_ray
+from naslab.cluster.hosts import Hosts, Seat
 
 DEATHS = 5  # of one actor in a row, without an answer: then the search gives up
 
@@ -16,9 +16,9 @@ DEATHS = 5  # of one actor in a row, without an answer: then the search gives up
 class Server:
     """S shards. The parameters of `optim` and its moments are the driver's copy of what the shards hold."""
 
-    def __init__(self, optim: torch.optim.Adam, shards: int, version: int) -> None:
+    def __init__(self, optim: torch.optim.Adam, shards: int, version: int, hosts: Hosts) -> None:
         checks.whole(1, shards=shards)
-        self.ray, self.optim, self.version = the_ray(), optim, version
+        self.hosts, self.ray, self.optim, self.version = hosts, hosts.ray, optim, version
         self.parameters: list[Tensor] = optim.param_groups[0]["params"]
         if shards > len(self.parameters):
             raise ValueError(f"shards: got {shards}, expected at most {len(self.parameters)}, the tensors of theta")
@@ -27,24 +27,23 @@ class Server:
         self.replaced = 0
         self.shards = [self.begin(s) for s in range(shards)]
 
-    def begin(self, s: int) -> Any:
+    def begin(self, s: int) -> Seat:
         """Starts a shard from the copy."""
         held = [self.parameters[place] for place in self.parts[s]]
         theta = [p.detach().clone() for p in held]
         moments = [dict(self.optim.state.get(p, {})) for p in held]
-        actor = self.ray.remote(num_cpus=0)(Shard)
-        return actor.remote(theta, moments, self.optim.param_groups[0]["lr"], self.version)
+        return self.hosts.seat(s, Shard, theta, moments, self.optim.param_groups[0]["lr"], self.version)
 
     def pull(self) -> tuple[int, list[Any]]:
         """Returns the version, and a reference to each part of theta. A part goes from its shard to the replica."""
         with self.lock:
-            return self.version, [shard.pull.remote() for shard in self.shards]
+            return self.version, [shard.call("pull") for shard in self.shards]
 
     def push(self, gradient: list[Tensor | None]) -> list[int]:
         """Every shard takes a step. Returns their versions."""
         with self.lock:
             pieces = [[gradient[place] for place in part] for part in self.parts]
-            asked = [shard.push.remote(piece) for shard, piece in zip(self.shards, pieces, strict=True)]
+            asked = [shard.call("push", piece) for shard, piece in zip(self.shards, pieces, strict=True)]
             answers = [self.answer(s, asked[s], pieces[s]) for s in range(len(asked))]
             for part, (theta, moments, _) in zip(self.parts, answers, strict=True):  # all have answered
                 self.copy(part, theta, moments)
@@ -58,7 +57,7 @@ class Server:
                 return self.ray.get(asked)
             except self.ray.exceptions.RayActorError:
                 self.replace(s)
-                asked = self.shards[s].push.remote(piece)
+                asked = self.shards[s].call("push", piece)
         raise RuntimeError(f"shard {s} died {DEATHS} times")
 
     def copy(self, part: list[int], theta: Part, moments: Moments) -> None:
@@ -73,7 +72,7 @@ class Server:
         """Replaces the shards that are dead."""
         with self.lock:
             for s, shard in enumerate(self.shards):
-                if dead(shard):
+                if shard.dead():
                     self.replace(s)
 
     def replace(self, s: int) -> None:
@@ -87,11 +86,3 @@ def split(sizes: list[int], shards: int) -> list[list[int]]:
     for place in sorted(range(len(sizes)), key=lambda place: -sizes[place]):
         min(parts, key=lambda part: (sum(sizes[p] for p in part), len(part))).append(place)
     return [sorted(part) for part in parts]
-
-
-def dead(actor: Any) -> bool:
-    ray = the_ray()
-    try:
-        return not ray.get(actor.alive.remote())
-    except ray.exceptions.RayActorError:
-        return True

@@ -74,11 +74,20 @@ def _start(ray: Any, **options: Any) -> None:
     for attempt in range(1, STARTS + 1):
         try:
             ray.init("local", **options)
+            _end_unused(ray)
             return
         except Exception as error:  # Ray raises no narrower type
             ray.shutdown()
             if "timed out during startup" not in str(error) or attempt == STARTS:
                 raise RuntimeError(f"Ray did not start, attempt {attempt} of {STARTS}: {error}") from error
+
+
+def _end_unused(ray: Any) -> None:
+    """Ends three processes that a local Ray does not need: autoscaler, log monitor, dashboard. Each takes 70 MB."""
+    node = ray._private.worker._global_node  # no option does this: if a later Ray has other names, they stay
+    for name in ("kill_monitor", "kill_log_monitor", "kill_dashboard"):
+        with suppress(Exception):
+            getattr(node, name)(check_alive=False)
 
 
 @contextmanager
