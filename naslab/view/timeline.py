@@ -60,9 +60,10 @@ def timeline(
 
 
 def _bar(axes: Axes, left: float, right: float, y: int, what: str, drawn: set[str]) -> None:
-    color = KINDS[what]
-    style: dict[str, Any] = {"color": FAINT, "alpha": 0.2, "hatch": "///"} if color is None else {"color": color}
-    axes.barh(y, right - left, 0.7, left, label=NAMES[what] if what not in drawn else "_", linewidth=0, **style)
+    color, label = KINDS[what], NAMES[what] if what not in drawn else "_"
+    waits = {"facecolor": PAPER, "edgecolor": FAINT, "linewidth": 0.5}
+    style: dict[str, Any] = waits if color is None else {"color": color, "linewidth": 0}
+    axes.barh(y, right - left, 0.7, left, label=label, **style)
     drawn.add(what)
 
 
