@@ -52,7 +52,7 @@ test: $(VENV)/ready-test
 	@$(BIN)/python $(PYTEST) $(ARGS)
 
 processors: $(VENV)/ready-test
-	@$(BIN)/python tools/processors.py $(if $(SETTINGS),--settings "$(SETTINGS)") -- $(PYTEST) -m "not slow" $(ARGS)
+	@$(BIN)/python tools/processors.py $(if $(SETTINGS),--settings "$(SETTINGS)") -- $(PYTEST) -m "not slow" $(or $(ARGS),tests notebooks)
 
 lab: $(VENV)/ready
 	@$(BIN)/python tools/lab.py $(if $(FRESH),--fresh $(FRESH)) $(ARGS)

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import settings
 from run_notebooks import Outcome, table
 
-pytest_plugins = ["words"]  # compares the words of what nbval leaves out
+pytest_plugins = ["executed", "words"]  # compares what papermill has executed, and the words of what nbval leaves out
 
 settings.register_profile("naslab", deadline=None, derandomize=True, database=None)
 settings.load_profile("naslab")

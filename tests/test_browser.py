@@ -1,6 +1,6 @@
 """The first lessons in a real browser: JupyterLab under Chromium runs all, all goes well, a widget obeys the keyboard.
 
-Screenshots go to build/screenshots/. Set CHROMIUM to a browser that is not found by itself.
+SCREENSHOTS=1 puts pictures of all pages into build/screenshots/. Set CHROMIUM to a browser that is not found by itself.
 """
 
 import json
@@ -143,7 +143,9 @@ def pictures(path: Path) -> int:
 
 
 def photograph(page: Page, name: str) -> None:
-    """The whole lesson, a page of the screen at a time, in JupyterLab's light and dark theme."""
+    """If asked for: the whole lesson, a page of the screen at a time, in JupyterLab's light and dark theme."""
+    if not os.environ.get("SCREENSHOTS"):
+        return
     SHOTS.mkdir(parents=True, exist_ok=True)
     panel = page.locator(".jp-Notebook .jp-WindowedPanel-outer, .jp-Notebook").last
     for theme in ("Light", "Dark"):

@@ -33,8 +33,8 @@ linux = pytest.mark.skipif(not watch.LINUX, reason="elsewhere memory is the sum 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_papermill_runs_every_cell_of_the_lesson_twice(path: Path, measured: Callable[[Outcome], None]) -> None:
-    """Within twice the CPU seconds and 1.25 times the memory of one run, where CI asks for it. It also sets a factor
-    that a busy machine does not reach."""
+    """Both times with the committed outputs, by nbval's comparison. Within twice the CPU seconds and 1.25 times the
+    memory of one run, where CI asks for it. It also sets a factor that a busy machine does not reach."""
     budget = run_notebooks.budget("quick", 2 * float(os.environ.get("TIME_FACTOR", "1")), lesson=path.stem)
     budget = replace(budget, megabytes=1.25 * (budget.megabytes or 0))
     doubled, out = twice(path, ROOT / "build" / "twice"), ROOT / "build" / "twice" / "run"
@@ -43,6 +43,9 @@ def test_papermill_runs_every_cell_of_the_lesson_twice(path: Path, measured: Cal
     )
     measured(outcome)
     assert outcome.failure is None, original(outcome.failure, path)
+    command = [sys.executable, "-m", "pytest", "-q", f"--executed={out}", str(doubled)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.slow
