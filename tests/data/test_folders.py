@@ -1,0 +1,283 @@
+"""Folders and tables of images: what is read, in which order, how it is split, and what is refused."""
+
+import io
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from naslab.data import folders
+from naslab.data.folders import Pictures, read_folder, read_table
+
+
+def picture(seed, size=(6, 5), mode="RGB"):
+    """Random pixels; `size` is (width, height)."""
+    channels = {"L": (), "RGB": (3,), "RGBA": (4,), "LA": (2,)}[mode]
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size[::-1], *channels), np.uint8), mode)
+
+
+def fill(root: Path, classes=("cat", "dog"), each=4, **look) -> Path:
+    for k, name in enumerate(classes):
+        (root / name).mkdir(parents=True)
+        for n in range(each):
+            picture(100 * k + n, **look).save(root / name / f"{n:02}.png")
+    return root
+
+
+def test_a_folder_is_read_in_the_order_of_names(tmp_path):
+    root = fill(tmp_path / "pets", ("dog", "cat", "Äffchen"))
+    found = read_folder(root)
+    assert found.name == "pets" and found.classes == ("cat", "dog", "Äffchen")
+    assert found.x.shape == (12, 3, 5, 6) and found.x.dtype == np.uint8
+    assert found.y.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    assert found.paths[5] == root / "dog" / "01.png" and not found.skipped and not found.duplicates
+    assert (found.x[5] == np.asarray(picture(1)).transpose(2, 0, 1)).all()
+
+
+def test_deeper_folders_belong_to_the_class_and_other_files_are_not_read(tmp_path):
+    root = fill(tmp_path / "pets")
+    (root / "cat" / "2024" / ".hidden").mkdir(parents=True)
+    (root / ".cache").mkdir()
+    picture(50).save(root / "cat" / "2024" / "a.PNG")
+    picture(51).save(root / "cat" / "2024" / ".hidden" / "b.png")
+    picture(52).save(root / "cat" / ".c.png")
+    picture(53).convert("RGB").save(root / "cat" / "d.JPEG")
+    (root / "cat" / "notes.txt").write_text("not an image")
+    (root / "list.csv").write_text("path,label\n")
+    names = [str(path.relative_to(root)) for path in read_folder(root).paths]
+    assert names[:6] == [*(f"cat/{n:02}.png" for n in range(4)), "cat/2024/a.PNG", "cat/d.JPEG"]
+
+
+def test_images_of_different_sizes_are_cut_around_their_centre_and_resized(tmp_path):
+    root = fill(tmp_path / "pets")
+    wide = Image.new("RGB", (30, 10), "red")
+    wide.paste("blue", (10, 0, 20, 10))  # the central square
+    wide.save(root / "cat" / "wide.png")
+    found = read_folder(root)
+    assert found.x.shape == (9, 3, 32, 32)
+    assert (found.x[4][:, :, 4:-4] == np.array([0, 0, 255])[:, None, None]).all()  # the edges are blended
+    assert read_folder(root, 8).x.shape == (9, 3, 8, 8) and read_folder(root, (8, 12)).x.shape == (9, 3, 8, 12)
+
+
+def test_grey_images_have_one_channel_unless_another_has_colours(tmp_path):
+    root = fill(tmp_path / "pets", mode="L")
+    assert read_folder(root).x.shape[1] == 1 and read_folder(root, grey=False).x.shape[1] == 3
+    picture(7).save(root / "dog" / "z.png")
+    assert read_folder(root).x.shape[1] == 3 and read_folder(root, grey=True).x.shape[1] == 1
+
+
+def modes():
+    deep = np.full((4, 4), 0x80FF, np.uint16)
+    clear = Image.new("RGBA", (4, 4), (10, 20, 30, 0))
+    half = Image.new("LA", (4, 4), (0, 255))
+    palette = Image.new("RGB", (4, 4), (1, 2, 3)).convert("P", palette=Image.Palette.ADAPTIVE)
+    turned = Image.new("RGB", (4, 4), "black")
+    turned.putpixel((0, 0), (255, 255, 255))
+    return {
+        "1": (Image.new("1", (4, 4), 1), [255]),
+        "L": (Image.new("L", (4, 4), 9), [9]),
+        "I;16": (Image.fromarray(deep), [0x80]),
+        "LA": (half, [0]),
+        "RGBA": (clear, [255, 255, 255]),
+        "P": (palette, [1, 2, 3]),
+    }
+
+
+@pytest.mark.parametrize("mode", modes())
+def test_every_mode_becomes_grey_or_colours(mode):
+    image, expected = modes()[mode]
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    decoded = folders._decoded(file.getvalue())
+    assert decoded.mode == ("L" if len(expected) == 1 else "RGB")
+    assert (np.asarray(decoded).reshape(-1, len(expected)) == expected).all()
+
+
+def test_a_photograph_is_turned_as_its_camera_says():
+    image, exif, file = Image.new("RGB", (8, 4), "black"), Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6  # turn by 90 degrees
+    image.save(file, "JPEG", exif=exif)
+    assert folders._decoded(file.getvalue()).size == (4, 8)
+
+
+def test_a_cmyk_photograph_becomes_colours():
+    file = io.BytesIO()
+    Image.new("CMYK", (4, 4)).save(file, "JPEG")
+    assert folders._decoded(file.getvalue()).mode == "RGB"
+
+
+@pytest.fixture
+def damaged(tmp_path):
+    root = fill(tmp_path / "pets", size=(40, 40))
+    whole = (root / "cat" / "00.png").read_bytes()
+    (root / "cat" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (root / "cat" / "empty.png").write_bytes(b"")
+    (root / "dog" / "text.jpg").write_text("<html>404</html>")
+    (root / "dog" / "flipped.png").write_bytes(whole[:40] + bytes([whole[40] ^ 255]) + whole[41:])
+    (root / "dog" / "gone.png").symlink_to(root / "nowhere.png")
+    return root
+
+
+def test_files_that_cannot_be_read_are_named_or_skipped_on_request(damaged):
+    with pytest.raises(
+        ValueError, match=r"pets: 5 of 13 files cannot be read: .*cut.png \(.*pass skip_unreadable=True"
+    ):
+        read_folder(damaged)
+    found = read_folder(damaged, skip_unreadable=True)
+    reasons = {path.name: why for path, why in found.skipped.items()}
+    assert set(reasons) == {"cut.png", "empty.png", "text.jpg", "flipped.png", "gone.png"} and len(found.paths) == 8
+    assert reasons["empty.png"] == "the file is empty" and reasons["text.jpg"] == "neither PNG nor JPEG"
+    assert reasons["gone.png"] == "there is no such file" and "truncated" in reasons["cut.png"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.binary(min_size=1, max_size=4))
+def test_whatever_happens_to_a_file_it_is_read_or_unreadable(place, noise):
+    file = io.BytesIO()
+    picture(0, (20, 20)).save(file, ("PNG", "JPEG")[place % 2])
+    raw = bytearray(file.getvalue())
+    place %= len(raw)
+    raw[place : place + len(noise)] = noise
+    try:
+        assert folders._decoded(bytes(raw)).mode in ("L", "RGB")
+    except folders.Unreadable as error:
+        assert str(error)
+
+
+def test_a_bomb_is_unreadable(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    file = io.BytesIO()
+    picture(0).save(file, "PNG")
+    with pytest.raises(folders.Unreadable, match="pixels"):
+        folders._decoded(file.getvalue())
+
+
+def test_copies_count_once_and_must_agree(tmp_path):
+    root = fill(tmp_path / "pets")
+    shutil.copy(root / "cat" / "00.png", root / "cat" / "copy.png")
+    found = read_folder(root)
+    assert found.duplicates == {root / "cat" / "copy.png": root / "cat" / "00.png"} and len(found.paths) == 8
+    shutil.copy(root / "cat" / "00.png", root / "dog" / "copy.png")
+    with pytest.raises(
+        ValueError, match=r"cat/00.png and .*dog/copy.png have the same bytes, but the classes 'cat' and 'dog'"
+    ):
+        read_folder(root)
+
+
+def some(counts):
+    y = np.repeat(np.arange(len(counts)), counts)
+    x = np.arange(len(y), dtype=np.uint8).repeat(16).reshape(-1, 1, 4, 4)
+    return Pictures("some", tuple("abcdefg"[: len(counts)]), x, y, tuple(map(Path, map(str, range(len(y))))), {}, {})
+
+
+@given(
+    st.lists(st.integers(3, 12), min_size=2, max_size=5), st.floats(0.01, 0.3), st.floats(0.01, 0.3), st.integers(0, 9)
+)
+@settings(max_examples=50, deadline=None)
+def test_a_split_has_every_image_once_and_every_class_in_every_part(counts, valid, test, seed):
+    task, places = some(counts).task(valid, test, seed)
+    assert sorted(np.concatenate([*places.values()])) == list(range(sum(counts)))
+    for split, fraction in (("train", None), ("valid", valid), ("test", test)):
+        images = getattr(task, split)
+        assert images.y.tolist() == np.repeat(np.arange(len(counts)), counts)[places[split]].tolist()
+        of_class = np.bincount(images.y, minlength=len(counts))
+        assert (of_class >= 1).all()
+        if fraction:
+            assert of_class.tolist() == [max(1, round(fraction * n)) for n in counts]
+    mean = some(counts).x[places["train"]].mean()
+    assert task.train.x.mean().abs() < 1e-5
+    order = some(counts).x[places["test"]][:, 0, 0, 0] - mean
+    assert (np.argsort(task.test.x[:, 0, 0, 0].numpy()) == np.argsort(order)).all()
+
+
+def test_a_split_depends_on_the_seed_only_and_a_new_class_changes_no_other():
+    places = [
+        some(counts).task(seed=seed)[1]["test"].tolist() for counts, seed in (([9, 9], 0), ([9, 9], 0), ([9, 9], 1))
+    ]
+    assert places[0] == places[1] != places[2]
+    more = some([9, 9, 9]).task(seed=0)[1]["test"]
+    assert sorted(more[more < 18]) == sorted(places[0])
+
+
+@pytest.mark.parametrize(
+    ("settings_", "message"),
+    [
+        ({"valid": 0}, "valid: got 0"),
+        ({"test": 1.5}, "test: got 1.5"),
+        ({"valid": 0.5, "test": 0.5}, "class 'b': got 8 images, which leave 0 for train"),
+        ({"seed": -1}, "seed: got -1"),
+    ],
+)
+def test_bad_splits(settings_, message):
+    with pytest.raises(ValueError, match=message):
+        some([9, 8]).task(**{"valid": 0.5, "test": 0.1} | settings_)
+
+
+def test_a_class_of_two_images_is_named():
+    with pytest.raises(ValueError, match="class 'b': got 2 images, which leave 0 for train, expected at least 1"):
+        some([9, 2]).task()
+
+
+def test_folders_that_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="folder: got .*nowhere', expected a folder with one subfolder"):
+        read_folder(tmp_path / "nowhere")
+    (tmp_path / "one" / "cat").mkdir(parents=True)
+    with pytest.raises(ValueError, match="one: got one subfolder, 'cat', expected at least two"):
+        read_folder(tmp_path / "one")
+    (tmp_path / "one" / "dog").mkdir()
+    with pytest.raises(ValueError, match=r"cat: got no image, expected files that end in .png, .jpg, .jpeg"):
+        read_folder(tmp_path / "one")
+    for name in ("cat", "dog"):
+        (tmp_path / "one" / name / "x.png").write_bytes(b"")
+    with pytest.raises(ValueError, match="one: got no readable image of class 'cat'"):
+        read_folder(tmp_path / "one", skip_unreadable=True)
+    root = fill(tmp_path / "pets")
+    for size, message in ((2, r"size \(height\): got 2"), ((8, 2000), r"size \(width\): got 2000"), ("8", "size")):
+        with pytest.raises(ValueError, match=message):
+            read_folder(root, size)
+
+
+def test_more_than_memory_holds_is_refused_at_the_first_image(tmp_path, monkeypatch):
+    root = fill(tmp_path / "pets")
+    monkeypatch.setattr(folders, "MOST_PIXELS", 100)
+    with pytest.raises(
+        ValueError, match="pets: got 8 images of 5x6, 240 pixels; expected at most 100: pass a smaller size"
+    ):
+        read_folder(root)
+
+
+def test_a_table_names_files_and_labels(tmp_path):
+    root = fill(tmp_path / "pets")
+    table = root / "mine.csv"
+    table.write_text("file,kind\ndog/00.png,Hund\ncat/01.png,Katze\ncat/02.png,Katze\n", encoding="utf-8")
+    found = read_table(table, path="file", label="kind")
+    assert found.name == "mine" and found.classes == ("Hund", "Katze") and found.y.tolist() == [0, 1, 1]
+    assert found.paths == (root / "dog" / "00.png", root / "cat" / "01.png", root / "cat" / "02.png")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b\n1,2\n", "got columns 'a', 'b', expected 'path'"),
+        ("path,label\nx.png,\n", "got no label in row 2"),
+        ("path,label\nx.png,cat\n", "got the class 'cat' only"),
+        ("path,label\n", "got no row"),
+        ("", "expected a CSV file"),
+        ("path,label\nx.png,cat\ny.png,dog\n", "x.png .there is no such file"),
+    ],
+)
+def test_tables_that_are_refused(tmp_path, text, message):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_table(tmp_path / "t.csv")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="these names are allowed elsewhere")
+def test_names_of_any_characters(tmp_path):
+    root = fill(tmp_path / "日本 & co", ("ねこ", "犬 %20", "a'b"))
+    assert read_folder(root).classes == ("a'b", "ねこ", "犬 %20")
