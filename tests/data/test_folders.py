@@ -224,7 +224,7 @@ def test_a_class_of_two_images_is_named():
 
 
 def test_folders_that_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="folder: got .*nowhere', expected a folder with one subfolder"):
+    with pytest.raises(ValueError, match=r"folder: got .*nowhere', expected a folder with one subfolder"):
         read_folder(tmp_path / "nowhere")
     (tmp_path / "one" / "cat").mkdir(parents=True)
     with pytest.raises(ValueError, match="one: got one subfolder, 'cat', expected at least two"):
