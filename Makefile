@@ -70,7 +70,7 @@ lint: $(VENV)/ready-test
 	$(BIN)/python -m mypy
 
 constraints: $(VENV)/ready-test
-	$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --extra test --extra cluster --extra binder \
+	$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --extra test --extra cluster --extra export --extra binder \
 	    $(if $(UPGRADE),$(if $(filter all,$(UPGRADE)),--upgrade,--upgrade-package $(UPGRADE))) --no-annotate --custom-compile-command "make constraints" \
 	    --output-file constraints.txt pyproject.toml
 	@$(MAKE) --no-print-directory $(VENV)/ready-test
@@ -89,5 +89,5 @@ $(VENV)/ready: pyproject.toml constraints.txt
 
 $(VENV)/ready-test: $(VENV)/ready
 	@echo "Installing the test tools into $(VENV)"
-	@$(PIP) --editable '.[test,cluster,binder]'
+	@$(PIP) --editable '.[test,cluster,export,binder]'
 	@touch $@

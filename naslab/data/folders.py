@@ -1,11 +1,11 @@
-"""Your own images: a folder with a subfolder for each class, or a table of paths and labels.
+"""Your own images: a folder with a subfolder for each class, a table of paths and labels, or arrays.
 
     pictures = read_folder("flowers")              # PNG and JPEG files, flowers/rose/..., flowers/tulip/...
-    task, places = pictures.task(valid=0.2, test=0.2, seed=0)
-    pictures.paths[places["test"][0]]              # the file of the first test image
+    sample = pictures.split(valid=0.2, test=0.2, seed=0)
+    pictures.sources[sample.places["test"][0]]     # the file of the first test image
 
-Reading decodes, turns, resizes and compares the files; `Pictures.task` splits and normalises. Nothing is left out
-silently: `Pictures.skipped` and `Pictures.duplicates` name every file that is not in `paths`.
+Reading decodes, turns, resizes and compares the images; `Pictures.split` splits and normalises. Nothing is left out
+silently: `Pictures.skipped` and `Pictures.duplicates` name every source that is not in `sources`.
 """
 
 import hashlib
@@ -15,13 +15,15 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from naslab import checks
-from naslab.data.images import ImageTask, by_turns, image_task
+from naslab.data.arrays import distinct_names
+from naslab.data.images import ImageTask, _moments, by_turns, image_task, labelled_arrays
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 SPLITS = ("train", "valid", "test")
@@ -30,22 +32,22 @@ MOST_PIXELS = 300_000_000  # of all images: 0.9 GB for three channels, before th
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """Decoded images x (N, C, H, W) uint8 of different files, and their labels y (N,) int64.
+    """Different images x (N, C, H, W), of uint8 if they were read from files, and their labels y (N,) int64.
 
-    `classes[k]` is the name of label k, `paths[i]` the file of image i. `skipped` has the files that could not be read
-    and why, `duplicates` the files with the same bytes as an earlier file of the same class.
+    `classes[k]` is the name of label k. `sources[i]` is the file of image i, or its index in the arrays. `skipped` has
+    the files that could not be read and why, `duplicates` what has the same bytes as an earlier image of its class.
     """
 
     name: str
     classes: tuple[str, ...]
     x: np.ndarray
     y: np.ndarray
-    paths: tuple[Path, ...]
+    sources: tuple[Path | int, ...]
     skipped: dict[Path, str]
-    duplicates: dict[Path, Path]
+    duplicates: dict[Path | int, Path | int]
 
-    def task(self, valid: float = 0.15, test: float = 0.15, seed: int = 0) -> tuple[ImageTask, dict[str, np.ndarray]]:
-        """Splits every class at random, and returns the task and the places (n,) of each split's images in `paths`.
+    def split(self, valid: float = 0.15, test: float = 0.15, seed: int = 0) -> "Sample":
+        """Splits every class at random.
 
         `valid` and `test` are fractions of each class, at least one image. The split depends on `seed` only. Raises
         `ValueError` if a class is too small to have an image in every split.
@@ -66,8 +68,45 @@ class Pictures:
                 places[split].extend(part.tolist())
         found = {split: np.array(chosen) for split, chosen in places.items()}
         found = {split: chosen[by_turns(self.y[chosen])] for split, chosen in found.items()}
-        sets = ((self.x[chosen], self.y[chosen]) for chosen in found.values())
-        return image_task(self.name, self.classes, *sets), found
+        sets = [(self.x[chosen], self.y[chosen]) for chosen in found.values()]
+        task = image_task(self.name, self.classes, *sets)
+        return Sample(task, found, *(each.ravel() for each in _moments(sets[0][0])))
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A task, and how its images come from `Pictures`.
+
+    `places[split]` (n,) are the images of a split in `Pictures.x`. Each channel c is (x - mean[c]) / deviation[c] with
+    the mean and the standard deviation (C,) of train.
+    """
+
+    task: ImageTask
+    places: dict[str, np.ndarray]
+    mean: np.ndarray
+    deviation: np.ndarray
+
+
+def from_arrays(name: str, classes: Sequence[str], images: Any, labels: Any) -> Pictures:
+    """Takes images (N, C, H, W) or (N, H, W) and labels (N,): arrays, tensors or lists.
+
+    Images with the same bytes count once. Raises `ValueError` if two of them have different labels, if a class has no
+    image, and for what `image_task` refuses.
+    """
+    known = distinct_names("classes", classes)
+    x, y = labelled_arrays("images", (images, labels), len(known))
+    kept: dict[bytes, int] = {}
+    duplicates: dict[Path | int, Path | int] = {}
+    for i, image in enumerate(x):
+        first = kept.setdefault(hashlib.sha256(np.ascontiguousarray(image).tobytes()).digest(), i)
+        if first != i:
+            duplicates[i] = first
+            if y[first] != y[i]:
+                names = f"the classes {known[y[first]]!r} and {known[y[i]]!r}"
+                raise ValueError(f"images: {first} and {i} have the same bytes, but {names}")
+    places = np.array([*kept.values()])
+    _check_classes(name, known, y[places])
+    return Pictures(name, known, x[places], y[places], tuple(kept.values()), {}, duplicates)
 
 
 def read_folder(
@@ -157,7 +196,7 @@ def read_files(
     images: list[Image.Image] = []
     kept: dict[bytes, tuple[Path, int]] = {}  # by the hash of the file
     skipped: dict[Path, str] = {}
-    duplicates: dict[Path, Path] = {}
+    duplicates: dict[Path | int, Path | int] = {}
     for file, label in zip(paths, labels, strict=True):
         try:
             raw = file.read_bytes()
@@ -184,9 +223,7 @@ def read_files(
         remedy = "mend or remove them, or pass skip_unreadable=True"
         raise ValueError(f"{name}: {len(skipped)} of {len(paths)} files cannot be read: {shown}; {remedy}")
     y = np.array([label for _, label in kept.values()], dtype=np.int64)
-    for k, kind in enumerate(classes):
-        if not (y == k).any():
-            raise ValueError(f"{name}: got no readable image of class {kind!r}")
+    _check_classes(name, classes, y)
     one = all(image.mode == "L" for image in images) if grey is None else grey
     x = np.stack([_pixels(image, one) for image in images])
     return Pictures(name, tuple(classes), x, y, tuple(file for file, _ in kept.values()), skipped, duplicates)
@@ -194,6 +231,12 @@ def read_files(
 
 class Unreadable(Exception):
     """A file is not an image that Pillow can decode. The message says why."""
+
+
+def _check_classes(name: str, classes: Sequence[str], y: np.ndarray) -> None:
+    for k, kind in enumerate(classes):
+        if not (y == k).any():
+            raise ValueError(f"{name}: got no readable image of class {kind!r}")
 
 
 def _check_memory(name: str, files: int, image: Image.Image) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from naslab.data import folders
-from naslab.data.folders import Pictures, read_folder, read_table
+from naslab.data.folders import Pictures, from_arrays, read_folder, read_table
 
 
 def picture(seed, size=(6, 5), mode="RGB"):
@@ -35,7 +35,7 @@ def test_a_folder_is_read_in_the_order_of_names(tmp_path):
     assert found.name == "pets" and found.classes == ("cat", "dog", "Äffchen")
     assert found.x.shape == (12, 3, 5, 6) and found.x.dtype == np.uint8
     assert found.y.tolist() == [0] * 4 + [1] * 4 + [2] * 4
-    assert found.paths[5] == root / "dog" / "01.png" and not found.skipped and not found.duplicates
+    assert found.sources[5] == root / "dog" / "01.png" and not found.skipped and not found.duplicates
     assert (found.x[5] == np.asarray(picture(1)).transpose(2, 0, 1)).all()
 
 
@@ -49,7 +49,7 @@ def test_deeper_folders_belong_to_the_class_and_other_files_are_not_read(tmp_pat
     picture(53).convert("RGB").save(root / "cat" / "d.JPEG")
     (root / "cat" / "notes.txt").write_text("not an image")
     (root / "list.csv").write_text("path,label\n")
-    names = [str(path.relative_to(root)) for path in read_folder(root).paths]
+    names = [str(path.relative_to(root)) for path in read_folder(root).sources]
     assert names[:6] == [*(f"cat/{n:02}.png" for n in range(4)), "cat/2024/a.PNG", "cat/d.JPEG"]
 
 
@@ -130,7 +130,7 @@ def test_files_that_cannot_be_read_are_named_or_skipped_on_request(damaged):
         read_folder(damaged)
     found = read_folder(damaged, skip_unreadable=True)
     reasons = {path.name: why for path, why in found.skipped.items()}
-    assert set(reasons) == {"cut.png", "empty.png", "text.jpg", "flipped.png", "gone.png"} and len(found.paths) == 8
+    assert set(reasons) == {"cut.png", "empty.png", "text.jpg", "flipped.png", "gone.png"} and len(found.sources) == 8
     assert reasons["empty.png"] == "the file is empty" and reasons["text.jpg"] == "neither PNG nor JPEG"
     assert reasons["gone.png"] == "there is no such file" and "truncated" in reasons["cut.png"]
 
@@ -161,7 +161,7 @@ def test_copies_count_once_and_must_agree(tmp_path):
     root = fill(tmp_path / "pets")
     shutil.copy(root / "cat" / "00.png", root / "cat" / "copy.png")
     found = read_folder(root)
-    assert found.duplicates == {root / "cat" / "copy.png": root / "cat" / "00.png"} and len(found.paths) == 8
+    assert found.duplicates == {root / "cat" / "copy.png": root / "cat" / "00.png"} and len(found.sources) == 8
     shutil.copy(root / "cat" / "00.png", root / "dog" / "copy.png")
     with pytest.raises(
         ValueError, match=r"cat/00.png and .*dog/copy.png have the same bytes, but the classes 'cat' and 'dog'"
@@ -180,7 +180,8 @@ def some(counts):
 )
 @settings(max_examples=50, deadline=None)
 def test_a_split_has_every_image_once_and_every_class_in_every_part(counts, valid, test, seed):
-    task, places = some(counts).task(valid, test, seed)
+    sample = some(counts).split(valid, test, seed)
+    task, places = sample.task, sample.places
     assert sorted(np.concatenate([*places.values()])) == list(range(sum(counts)))
     for split, fraction in (("train", None), ("valid", valid), ("test", test)):
         images = getattr(task, split)
@@ -197,10 +198,11 @@ def test_a_split_has_every_image_once_and_every_class_in_every_part(counts, vali
 
 def test_a_split_depends_on_the_seed_only_and_a_new_class_changes_no_other():
     places = [
-        some(counts).task(seed=seed)[1]["test"].tolist() for counts, seed in (([9, 9], 0), ([9, 9], 0), ([9, 9], 1))
+        some(counts).split(seed=seed).places["test"].tolist()
+        for counts, seed in (([9, 9], 0), ([9, 9], 0), ([9, 9], 1))
     ]
     assert places[0] == places[1] != places[2]
-    more = some([9, 9, 9]).task(seed=0)[1]["test"]
+    more = some([9, 9, 9]).split(seed=0).places["test"]
     assert sorted(more[more < 18]) == sorted(places[0])
 
 
@@ -215,12 +217,38 @@ def test_a_split_depends_on_the_seed_only_and_a_new_class_changes_no_other():
 )
 def test_bad_splits(settings_, message):
     with pytest.raises(ValueError, match=message):
-        some([9, 8]).task(**{"valid": 0.5, "test": 0.1} | settings_)
+        some([9, 8]).split(**{"valid": 0.5, "test": 0.1} | settings_)
+
+
+def test_arrays_are_taken_as_they_are_but_once():
+    x = np.arange(6 * 16, dtype=np.float64).reshape(6, 1, 4, 4)
+    x[4] = x[1]
+    found = from_arrays("mine", ("a", "b"), x.tolist(), [0, 1, 0, 1, 1, 0])
+    assert found.sources == (0, 1, 2, 3, 5) and found.duplicates == {4: 1} and not found.skipped
+    assert (found.x == x[[0, 1, 2, 3, 5]]).all() and found.y.tolist() == [0, 1, 0, 1, 0]
+    with pytest.raises(ValueError, match="images: 1 and 4 have the same bytes, but the classes 'b' and 'a'"):
+        from_arrays("mine", ("a", "b"), x, [0, 1, 0, 1, 0, 0])
+    with pytest.raises(ValueError, match="mine: got no readable image of class 'c'"):
+        from_arrays("mine", ("a", "b", "c"), x, [0, 1, 0, 1, 1, 0])
+
+
+def test_a_sample_says_how_its_images_come_from_the_pixels():
+    """Also for a constant channel, and for numbers with an offset that float32 would lose."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (20, 3, 5, 4)).astype(np.float64)
+    x[:, 1], x[:, 2] = 7, x[:, 2] + 1e9
+    found = from_arrays("mine", ("a", "b"), x, np.arange(20) % 2)
+    sample = found.split(seed=1)
+    for split, places in sample.places.items():
+        expected = (found.x[places] - sample.mean[:, None, None]) / sample.deviation[:, None, None]
+        assert np.abs(getattr(sample.task, split).x.numpy() - expected).max() < 1e-5
+    train = found.x[sample.places["train"]]
+    assert sample.mean == pytest.approx(train.mean((0, 2, 3)), rel=1e-12) and sample.deviation[1] == 1
 
 
 def test_a_class_of_two_images_is_named():
     with pytest.raises(ValueError, match="class 'b': got 2 images, which leave 0 for train, expected at least 1"):
-        some([9, 2]).task()
+        some([9, 2]).split()
 
 
 def test_folders_that_are_refused(tmp_path):
@@ -257,7 +285,7 @@ def test_a_table_names_files_and_labels(tmp_path):
     table.write_text("file,kind\ndog/00.png,Hund\ncat/01.png,Katze\ncat/02.png,Katze\n", encoding="utf-8")
     found = read_table(table, path="file", label="kind")
     assert found.name == "mine" and found.classes == ("Hund", "Katze") and found.y.tolist() == [0, 1, 1]
-    assert found.paths == (root / "dog" / "00.png", root / "cat" / "01.png", root / "cat" / "02.png")
+    assert found.sources == (root / "dog" / "00.png", root / "cat" / "01.png", root / "cat" / "02.png")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,13 @@
+"""AutoML: your data in; a searched, retrained, tested and exported network out, within a budget of minutes.
+
+pictures = read_folder("flowers")           # naslab.data.folders: a subfolder for each class
+sample = pictures.split(seed=0)             # without leaks
+plan = planned(sample.task, minutes=10)     # measures a few steps; print(plan), and change what you like
+result = run(sample.task, plan, "build/flowers")  # goes on after any interruption
+"""
+
+from naslab.automl.plan import METHODS, Plan
+from naslab.automl.planning import planned
+from naslab.automl.run import Result, Trained, run
+
+__all__ = ["METHODS", "Plan", "Result", "Trained", "planned", "run"]

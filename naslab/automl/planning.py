@@ -1,0 +1,117 @@
+"""What a budget buys: measures a few steps on this machine, and plans the rest."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import islice
+
+import torch
+
+from naslab import checks, spaces
+from naslab.automl.plan import Plan
+from naslab.automl.run import RESERVE, SHARE, seconds_per_epoch
+from naslab.automl.search import POLICY_STEPS, Search
+from naslab.automl.work import Work, check_task, of
+from naslab.data import ImageTask, TextTask
+from naslab.search import darts, enas
+from naslab.spaces import Tokens
+from naslab.training import Recipe, TextRecipe
+
+MOST_EPOCHS = 60.0  # of a training; more time buys more children
+CHILDREN = 32  # a search that trains children has at least so many, if need be for less than an epoch each
+
+
+def planned(
+    task: ImageTask | TextTask,
+    minutes: float,
+    method: str = "random",
+    *,
+    seed: int = 0,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Plan:
+    """Measures a few steps of training (a second or two) and returns a plan that fits into the minutes.
+
+    The time of a child is that of the mean of three random cells, and of the three last trainings that of the slowest
+    cell. Raises `ValueError` if the minutes are too few: a search needs 8 children of half an epoch.
+    """
+    checks.positive(minutes=minutes)
+    check_task(task)
+    plan = first(task, method, minutes, seed)
+    work = of(task, plan)
+    budget = 60 * minutes
+    share = SHARE[plan.shares_weights]
+    rest = 1 - RESERVE - share
+    slowest = seconds_per_epoch(work, largest(work), clock)
+    trainings = 3 + plan.finalists / 5 * plan.shares_weights
+    final = min(MOST_EPOCHS, rest * budget / slowest / trainings)
+    draw = torch.Generator().manual_seed(seed)
+    drawn = [plan.space.sample(draw) for _ in range(3)]
+    if plan.shares_weights:
+        epoch = seconds_of_shared(work, clock)
+        epochs, children, least = min(MOST_EPOCHS, share * budget / epoch), 1, 1.0
+        used = epoch * epochs
+    else:
+        child = sum(seconds_per_epoch(work, tokens, clock) for tokens in drawn) / len(drawn)
+        whole = share * budget / child  # epochs in all
+        epochs = max(0.5, min(final / 2, whole / CHILDREN))
+        children, least = max(1, int(whole / epochs)), 0.5
+        used = child * epochs * children
+    if final < 1 or epochs < least or (not plan.shares_weights and children < 8):
+        needed = minutes * max(1 / final, least / epochs, 1 if plan.shares_weights else 8 / children)
+        raise ValueError(f"minutes: got {minutes:g}, expected at least {1.1 * needed:.2g} for this data and machine")
+    forecast = {"search": used / 60, "trainings": trainings * slowest * final / 60}
+    rounded = float(int(epochs)) if epochs >= 1 else 0.5
+    return replace(plan, children=children, epochs=rounded, final_epochs=float(int(final)), forecast=forecast)
+
+
+def first(task: ImageTask | TextTask, method: str, minutes: float, seed: int) -> Plan:
+    """A plan with the right space, sizes and recipe, before anything is measured."""
+    if isinstance(task, ImageTask):
+        size = power_of_two(min(len(task.train) // 8, len(task.valid)))
+        space, recipe = spaces.nas_bench_201(), Recipe(1, size, lr=0.1, nesterov=True, weight_decay=5e-4)
+        return Plan(method, space, 8, 1, recipe, 1, 1.0, 1.0, minutes, seed=seed)
+    steps = TextRecipe().bptt + 1
+    text = TextRecipe(1, power_of_two(min(len(task.train) // 8, len(task.valid)) // steps))
+    return Plan(method, spaces.darts_rnn(4), 64, 1, text, 1, 1.0, 1.0, minutes, seed=seed)
+
+
+def power_of_two(most: int) -> int:
+    """The batch size: at most 32 and at most `most`, but at least 2."""
+    return max(2, min(32, 2 ** (max(most, 1).bit_length() - 1)))
+
+
+def largest(work: Work) -> Tokens:
+    """The cell with the op of most work on each edge, or any recurrent cell: they all cost about the same."""
+    space = work.plan.space
+    if "nor_conv_3x3" not in space.ops:
+        return work.by_hand
+    op = space.ops.index("nor_conv_3x3")
+    return tuple(op for _ in space.decisions)
+
+
+def seconds_of_shared(work: Work, clock: Callable[[], float], steps: int = 4) -> float:
+    """Seconds of an epoch of shared weights: all steps of w, and those of the policy or of alpha."""
+    search = Search(work)
+    batches, space, draw = search.objective.batches, work.plan.space, search.generator
+    assert search.model is not None
+    if work.plan.method == "darts":
+        return (
+            mean(darts.search(space, search.model, search.objective, search.alpha, search.darts, draw), clock) * batches
+        )
+    of_w = replace(search.enas, epochs=1, weight_steps=steps + 1, policy_steps=0)
+    of_policy = replace(search.enas, epochs=1, weight_steps=1)
+    first, second = (
+        enas.search(space, search.model, search.objective, search.controller, config, draw)
+        for config in (of_w, of_policy)
+    )
+    seconds = batches * mean(first, clock)
+    next(second)  # its one step of w
+    return seconds + POLICY_STEPS * mean(second, clock)
+
+
+def mean(steps: Iterator[object], clock: Callable[[], float], number: int = 4) -> float:
+    """Seconds of a step, measured on a few after the first."""
+    next(steps)
+    start = clock()
+    taken = sum(1 for _ in islice(steps, number))
+    return (clock() - start) / max(taken, 1)

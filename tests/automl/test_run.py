@@ -1,0 +1,288 @@
+"""A run: the same result however often it is interrupted, within its minutes, and never that of other data."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from itertools import count
+
+import numpy as np
+import pytest
+import torch
+
+from naslab import data, spaces
+from naslab.automl import METHODS, Plan, planned, run
+from naslab.automl.run import NAMES, SHARE, alike
+from naslab.automl.search import Search
+from naslab.automl.work import data_hash, of
+from naslab.data.folders import from_arrays
+from naslab.training import Recipe, TextRecipe
+
+
+def pictures(n=90, seed=0, classes=3):
+    """Noise whose brightest quarter tells the class."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % classes
+    x = rng.integers(0, 100, (n, 1, 8, 8), np.uint8)
+    for k, image in zip(y, x, strict=True):
+        image[0, 4 * (k // 2) : 4 * (k // 2) + 4, 4 * (k % 2) : 4 * (k % 2) + 4] += 150
+    return from_arrays("quarters", "abcd"[:classes], x, y)
+
+
+SENTENCE = "the quick brown fox jumps over the lazy dog. "
+IMAGES = pictures().split(seed=0).task
+TEXT = data.text_task("foxes", SENTENCE * 40, SENTENCE * 10, SENTENCE * 10)
+FOR_IMAGES = Plan("random", spaces.nas_bench_201(2), 4, 1, Recipe(1, 8, lr=0.1), 5, 1.0, 2.0, 10.0, finalists=2)
+FOR_TEXT = Plan("random", spaces.darts_rnn(2), 8, 1, TextRecipe(1, 4, 10), 5, 1.0, 2.0, 10.0, finalists=2)
+BOTH = pytest.mark.parametrize(("task", "plan"), [(IMAGES, FOR_IMAGES), (TEXT, FOR_TEXT)], ids=["images", "text"])
+
+
+def stopped():
+    """A clock that stands: nothing is late."""
+    return 0.0
+
+
+class Interrupting:
+    """A clock that stands, and interrupts when it is read for the nth time."""
+
+    def __init__(self, n):
+        self.left = n
+
+    def __call__(self):
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+        return 0.0
+
+
+def summary(result):
+    return {
+        name: (each.tokens, each.valid, [p.sum().item() for p in each.model.parameters()])
+        for name, each in result.trained.items()
+    } | {"searched": result.searched, "epochs": result.epochs}
+
+
+@BOTH
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_that_is_interrupted_anywhere_ends_like_one_that_is_not(tmp_path, task, plan, method):
+    plan = replace(plan, method=method)
+    whole = run(task, plan, tmp_path / "whole", clock=stopped)
+    assert set(whole.trained) == {*NAMES} and whole.best in NAMES and whole.epochs == 2
+    assert all(each.valid > 0 for each in whole.trained.values())
+    for readings in count(1, 3):  # each part gets further
+        try:
+            parts = run(task, plan, tmp_path / "parts", clock=Interrupting(readings))
+            break
+        except KeyboardInterrupt:
+            continue
+    assert readings > 10
+    assert summary(parts) == summary(whole)
+
+
+@BOTH
+def test_a_second_call_trains_nothing(tmp_path, task, plan, monkeypatch):
+    first = run(task, plan, tmp_path, clock=stopped)
+    monkeypatch.setattr("naslab.automl.work.train", None)
+    monkeypatch.setattr("naslab.automl.work.train_text", None)
+    assert summary(run(task, plan, tmp_path, clock=stopped)) == summary(first)
+
+
+KILLED = """
+import sys
+from tests.automl.test_run import FOR_IMAGES, IMAGES, replace, run, summary
+plan = replace(FOR_IMAGES, method=sys.argv[2], children=40, epochs=10.0, final_epochs=20.0)
+print(repr(summary(run(IMAGES, plan, sys.argv[1]))))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGKILL")
+@pytest.mark.parametrize("method", ["reinforce", "darts"])
+def test_a_run_that_is_killed_goes_on(tmp_path, method):
+    def command(folder):
+        return [sys.executable, "-c", KILLED, str(tmp_path / folder), method]
+
+    whole = subprocess.run(command("whole"), capture_output=True, text=True, check=True).stdout
+    rng = np.random.default_rng(0)
+    for _ in range(4):
+        process = subprocess.Popen(command("killed"), stdout=subprocess.DEVNULL)
+        end = time.monotonic() + 60
+        while not (tmp_path / "killed" / "plan.json").exists() and time.monotonic() < end:
+            time.sleep(0.05)
+        time.sleep(rng.uniform(0.1, 3))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert subprocess.run(command("killed"), capture_output=True, text=True, check=True).stdout == whole
+
+
+# --- the minutes
+
+
+class Ticking:
+    """A clock on which each reading takes a second."""
+
+    def __init__(self, seconds=1.0):
+        self.now, self.seconds = 0.0, seconds
+
+    def __call__(self):
+        self.now += self.seconds
+        return self.now
+
+
+@BOTH
+@pytest.mark.parametrize("method", METHODS)
+def test_a_search_that_is_late_ends_early_and_the_trainings_are_shortened(tmp_path, task, plan, method):
+    epochs = 50.0 if method in ("enas", "darts") else 1.0
+    plan = replace(plan, method=method, children=400, epochs=epochs, final_epochs=50.0, minutes=1.0)
+    result = run(task, plan, tmp_path, clock=Ticking())
+    assert result.epochs < plan.final_epochs
+    spent = json.loads((tmp_path / "spent.json").read_text())["seconds"]
+    assert spent < 60
+    steps = len((tmp_path / "steps.jsonl").read_text().splitlines())
+    assert steps <= 60 * SHARE[plan.shares_weights] + 1
+
+
+def test_the_time_of_all_parts_counts(tmp_path):
+    plan = replace(FOR_IMAGES, children=1000, minutes=1.0)
+    with pytest.raises(KeyboardInterrupt):
+        run(IMAGES, plan, tmp_path, clock=late(Interrupting(8), 3.0))
+    spent = json.loads((tmp_path / "spent.json").read_text())["seconds"]
+    assert spent > 10
+    run(IMAGES, plan, tmp_path, clock=Ticking(3.0))
+    assert len((tmp_path / "steps.jsonl").read_text().splitlines()) < 12
+
+
+def late(clock, seconds):
+    ticking = Ticking(seconds)
+    return lambda: clock() + ticking()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("task", [IMAGES, TEXT], ids=["images", "text"])
+def test_a_plan_fits_into_its_minutes(task, method):
+    """Every measurement of four steps takes a second by this clock: an epoch takes a quarter of its batches."""
+    few, many = (planned(task, minutes, method, clock=Ticking()) for minutes in (10, 600))
+    for plan in (few, many):
+        assert plan.method == method and of(task, plan)
+        assert sum(plan.forecast.values()) <= 0.9 * plan.minutes * 1.001
+    assert (many.children, many.epochs, many.final_epochs) > (few.children, few.epochs, few.final_epochs)
+    assert many.final_epochs >= few.final_epochs
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_too_few_minutes_are_refused_with_what_is_enough(method):
+    with pytest.raises(ValueError, match=r"minutes: got 0\.1, expected at least") as refused:
+        planned(IMAGES, 0.1, method, clock=Ticking())
+    enough = float(str(refused.value).split("at least ")[1].split()[0])
+    planned(IMAGES, enough, method, clock=Ticking())
+
+
+def test_what_is_no_task_or_budget_is_refused():
+    for task, minutes, message in (([], 1, "task: got list"), (IMAGES, 0, "minutes: got 0"), (IMAGES, "1", "minutes")):
+        with pytest.raises(ValueError, match=message):
+            planned(task, minutes)
+    with pytest.raises(ValueError, match="method: got 'grid'"):
+        planned(IMAGES, 1, "grid")
+
+
+# --- what is searched
+
+
+def test_by_hand_is_the_residual_block_of_nas_bench_201():
+    from naslab.genotypes import read_nas_bench_201
+
+    plan = replace(FOR_IMAGES, space=spaces.nas_bench_201())
+    text = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|nor_conv_3x3~2|"
+    assert of(IMAGES, plan).by_hand == read_nas_bench_201(text)[1]
+
+
+def test_the_random_cell_has_nearly_the_size_and_is_another():
+    plan = replace(FOR_IMAGES, space=spaces.nas_bench_201())
+    work = of(IMAGES, plan)
+    trainer = work.trainer(1, 0)
+    sizes = []
+    for tokens in (work.by_hand, (3,) * 6, (1,) * 6):
+        other = alike(work, tokens, torch.Generator().manual_seed(0))
+        assert other != tokens
+        counts = [sum(p.numel() for p in trainer.build(cell).parameters()) for cell in (tokens, other)]
+        sizes.append(counts[1] / counts[0])
+    assert all(0.7 < ratio < 1.3 for ratio in sizes)
+
+
+def test_darts_tries_what_it_would_leave_after_each_quarter():
+    search = Search(of(IMAGES, replace(FOR_IMAGES, method="darts", finalists=4)))
+    children = [(k // 25,) for k in range(100)]
+    found = search.candidates([((child,), (-1.0,)) for child in children])
+    assert found == [(3,), (2,), (1,), (0,)]
+    assert search.candidates([(((7,),), (-1.0,))] * 9) == [(7,)]
+
+
+def test_a_search_that_trains_its_children_leaves_the_best():
+    search = Search(of(IMAGES, FOR_IMAGES))
+    steps = [(((1,), (2,)), (0.5, 0.9)), (((3,),), (0.7,))]
+    assert search.candidates(steps) == [(2,)] and search.tried([(2,)]) == [0.0]
+
+
+# --- what is refused
+
+
+def test_a_folder_with_another_run_is_refused(tmp_path):
+    run(IMAGES, FOR_IMAGES, tmp_path, clock=stopped)
+    for plan, name in ((replace(FOR_IMAGES, children=6), "children"), (replace(FOR_IMAGES, seed=1), "seed")):
+        with pytest.raises(ValueError, match=rf"got {name} .*use a new folder"):
+            run(IMAGES, plan, tmp_path, clock=stopped)
+    with pytest.raises(ValueError, match=r"got data .*use a new folder"):
+        run(pictures(seed=1).split(seed=0).task, FOR_IMAGES, tmp_path, clock=stopped)
+    for name in ("plan.json", "spent.json", "chosen.json", "epochs.json"):
+        before = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(b"{")
+        with pytest.raises(ValueError, match=f"{name}: damaged"):
+            run(IMAGES, FOR_IMAGES, tmp_path, clock=stopped)
+        (tmp_path / name).write_bytes(before)
+    run(IMAGES, FOR_IMAGES, tmp_path, clock=stopped)
+
+
+def test_the_hash_sees_every_split_and_name():
+    tasks = [
+        IMAGES,
+        pictures(seed=1).split().task,
+        pictures().split(seed=1).task,
+        replace(IMAGES, classes=("a", "b", "x")),
+    ]
+    tasks += [replace(IMAGES, test=IMAGES.test.head(5)), TEXT, replace(TEXT, test=TEXT.test[:-1])]
+    assert len({data_hash(task) for task in tasks}) == len(tasks)
+    assert data_hash(IMAGES) == data_hash(pictures().split(seed=0).task)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method": "grid"}, "method: got 'grid', expected one of random"),
+        ({"space": spaces.darts_rnn(2)}, "space: got cells .'recurrent',. for images"),
+        ({"width": 1}, "width: got 1"),
+        ({"depth": 0}, "depth: got 0"),
+        ({"children": 0}, "children: got 0"),
+        ({"epochs": 0.0}, "epochs: got 0"),
+        ({"minutes": float("nan")}, "minutes: got nan"),
+        ({"finalists": 0}, "finalists: got 0"),
+        ({"recipe": None}, "recipe: got None"),
+        ({"seed": -1}, "seed: got -1"),
+    ],
+)
+def test_bad_plans(changes, message):
+    with pytest.raises(ValueError, match=message):
+        replace(FOR_IMAGES, **changes)
+
+
+def test_a_plan_for_the_other_kind_is_refused(tmp_path):
+    for task, plan in ((TEXT, FOR_IMAGES), (IMAGES, FOR_TEXT)):
+        with pytest.raises(ValueError, match="plan: got one for"):
+            run(task, plan, tmp_path)
+    with pytest.raises(ValueError, match="task: got list"):
+        run([], FOR_IMAGES, tmp_path)
+    with pytest.raises(ValueError, match="size: got 1000"):
+        run(IMAGES, replace(FOR_IMAGES, recipe=Recipe(1, 1000)), tmp_path)
+    assert not [*tmp_path.iterdir()]
