@@ -54,18 +54,19 @@ class Plan:
         return self.method in ("enas", "darts")
 
     def __str__(self) -> str:
-        search = (
-            f"shared weights for {self.epochs:g} epochs, then {self.finalists} cells alone"
-            if self.shares_weights
-            else f"{self.children} children of {self.epochs:g} epochs"
+        kinds = ("channels", "cells a stage") if isinstance(self.recipe, Recipe) else ("units", "layers")
+        search = f"{self.children} children for {_epochs(self.epochs)} each"
+        if self.shares_weights:
+            search = f"shared weights for {_epochs(self.epochs)}, then {self.finalists} cells alone"
+        times = {name: f" ({minutes:.1f} minutes)" for name, minutes in self.forecast.items()}
+        lines = (
+            f"method     {self.method}: {search}{times.get('search', '')}",
+            f"space      {self.space.strings:,} cells; {kinds[0]} {self.width}, {kinds[1]} {self.depth}",
+            f"trainings  found, by hand, random: {_epochs(self.final_epochs)} each{times.get('trainings', '')}",
+            f"budget     {self.minutes:g} minutes; seed {self.seed}",
         )
-        minutes = {name: f" ({value:.1f} minutes)" for name, value in self.forecast.items()}
-        sizes = ("channels", "cells a stage") if isinstance(self.recipe, Recipe) else ("units", "layers")
-        return "\n".join(
-            (
-                f"method     {self.method}: {search}{minutes.get('search', '')}",
-                f"space      {self.space.strings:,} cells, {self.width} {sizes[0]}, {self.depth} {sizes[1]}",
-                f"trainings  found, by hand, random: {self.final_epochs:g} epochs each{minutes.get('trainings', '')}",
-                f"budget     {self.minutes:g} minutes; seed {self.seed}",
-            )
-        )
+        return "\n".join(lines)
+
+
+def _epochs(number: float) -> str:
+    return f"{number:g} epoch{'s' * (number != 1)}"

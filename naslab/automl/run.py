@@ -86,6 +86,8 @@ def run(
 
 def begin(folder: Path, plan: Plan, data: str) -> None:
     """Writes the plan into a new folder, or compares it with the folder's. Raises `ValueError` if they differ."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"folder: got {str(folder)!r}, a file, expected a folder")
     text = {**asdict(plan), "recipe": {"kind": type(plan.recipe).__name__, **asdict(plan.recipe)}, "data": data}
     del text["forecast"]
     found = kept(folder / "plan.json", lambda: text)

@@ -286,3 +286,21 @@ def test_a_plan_for_the_other_kind_is_refused(tmp_path):
     with pytest.raises(ValueError, match="size: got 1000"):
         run(IMAGES, replace(FOR_IMAGES, recipe=Recipe(1, 1000)), tmp_path)
     assert not [*tmp_path.iterdir()]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="file', a file, expected a folder"):
+        run(IMAGES, FOR_IMAGES, tmp_path / "file")
+
+
+def test_a_plan_is_four_lines_to_read():
+    shared = replace(FOR_TEXT, method="enas", epochs=3.0, forecast={"search": 1.25, "trainings": 2.0})
+    assert str(FOR_IMAGES).splitlines() == [
+        "method     random: 5 children for 1 epoch each",
+        "space      125 cells; channels 4, cells a stage 1",
+        "trainings  found, by hand, random: 2 epochs each",
+        "budget     10 minutes; seed 0",
+    ]
+    assert str(shared).splitlines()[:3] == [
+        "method     enas: shared weights for 3 epochs, then 2 cells alone (1.2 minutes)",
+        "space      32 cells; units 8, layers 1",
+        "trainings  found, by hand, random: 2 epochs each (2.0 minutes)",
+    ]
