@@ -43,6 +43,8 @@ class Plan:
             raise ValueError(f"recipe: got {checks.shown(self.recipe)}, expected a Recipe or a TextRecipe")
         if self.space.cells != cells:
             raise ValueError(f"space: got cells {self.space.cells} for {kind}, expected {cells}")
+        if self.space.strings < 2:
+            raise ValueError("space: got 1 cell, expected at least 2")
         checks.whole(2, width=self.width)
         checks.whole(1, depth=self.depth, children=self.children, finalists=self.finalists)
         checks.whole(0, seed=self.seed)

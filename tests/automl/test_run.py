@@ -90,6 +90,30 @@ def test_a_second_call_trains_nothing(tmp_path, task, plan, monkeypatch):
     assert summary(run(task, plan, tmp_path, clock=stopped)) == summary(first)
 
 
+@pytest.mark.parametrize("sink", ["jsonl", "checkpoint"])
+@pytest.mark.parametrize("before", [True, False])
+def test_an_end_between_the_log_and_the_checkpoint_loses_no_step(tmp_path, monkeypatch, sink, before):
+    whole = run(IMAGES, FOR_IMAGES, tmp_path / "whole", clock=stopped)
+    make = getattr(sys.modules["naslab.automl.run"], sink)
+
+    def ending(*arguments):
+        write = make(*arguments)
+
+        def once(step):
+            if before and step.index == 2:
+                raise KeyboardInterrupt
+            write(step)
+            if step.index == 2:
+                raise KeyboardInterrupt
+
+        return once
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(sys.modules["naslab.automl.run"], sink, ending)
+        run(IMAGES, FOR_IMAGES, tmp_path / "parts", clock=stopped)
+    assert summary(run(IMAGES, FOR_IMAGES, tmp_path / "parts", clock=stopped)) == summary(whole)
+
+
 KILLED = """
 import sys
 from tests.automl.test_run import FOR_IMAGES, IMAGES, replace, run, summary
@@ -146,13 +170,16 @@ def test_a_search_that_is_late_ends_early_and_the_trainings_are_shortened(tmp_pa
 
 
 def test_the_time_of_all_parts_counts(tmp_path):
+    """A run in three parts has no more steps than one that is not interrupted."""
     plan = replace(FOR_IMAGES, children=1000, minutes=1.0)
-    with pytest.raises(KeyboardInterrupt):
-        run(IMAGES, plan, tmp_path, clock=late(Interrupting(8), 3.0))
-    spent = json.loads((tmp_path / "spent.json").read_text())["seconds"]
-    assert spent > 10
-    run(IMAGES, plan, tmp_path, clock=Ticking(3.0))
-    assert len((tmp_path / "steps.jsonl").read_text().splitlines()) < 12
+    run(IMAGES, plan, tmp_path / "whole", clock=Ticking(3.0))
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            run(IMAGES, plan, tmp_path / "parts", clock=late(Interrupting(6), 3.0))
+    assert json.loads((tmp_path / "parts" / "spent.json").read_text())["seconds"] > 20
+    run(IMAGES, plan, tmp_path / "parts", clock=Ticking(3.0))
+    whole, parts = (len((tmp_path / name / "steps.jsonl").read_text().splitlines()) for name in ("whole", "parts"))
+    assert 3 < parts <= whole + 2  # the clock is read after a step
 
 
 def late(clock, seconds):
@@ -210,6 +237,9 @@ def test_the_random_cell_has_nearly_the_size_and_is_another():
         counts = [sum(p.numel() for p in trainer.build(cell).parameters()) for cell in (tokens, other)]
         sizes.append(counts[1] / counts[0])
     assert all(0.7 < ratio < 1.3 for ratio in sizes)
+    draw = torch.Generator().manual_seed(0)
+    first, second = (plan.space.sample(draw) for _ in range(2))
+    assert alike(work, first, torch.Generator().manual_seed(0), draws=2) == second
 
 
 def test_darts_tries_what_it_would_leave_after_each_quarter():
@@ -252,6 +282,7 @@ def test_the_hash_sees_every_split_and_name():
         pictures().split(seed=1).task,
         replace(IMAGES, classes=("a", "b", "x")),
     ]
+    tasks += [replace(IMAGES, train=replace(IMAGES.train, y=IMAGES.train.y.flip(0)))]
     tasks += [replace(IMAGES, test=IMAGES.test.head(5)), TEXT, replace(TEXT, test=TEXT.test[:-1])]
     assert len({data_hash(task) for task in tasks}) == len(tasks)
     assert data_hash(IMAGES) == data_hash(pictures().split(seed=0).task)
@@ -262,6 +293,7 @@ def test_the_hash_sees_every_split_and_name():
     [
         ({"method": "grid"}, "method: got 'grid', expected one of random"),
         ({"space": spaces.darts_rnn(2)}, "space: got cells .'recurrent',. for images"),
+        ({"space": replace(spaces.nas_bench_201(), ops=("none",))}, "space: got 1 cell, expected at least 2"),
         ({"width": 1}, "width: got 1"),
         ({"depth": 0}, "depth: got 0"),
         ({"children": 0}, "children: got 0"),
