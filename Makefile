@@ -89,5 +89,5 @@ $(VENV)/ready: pyproject.toml constraints.txt
 
 $(VENV)/ready-test: $(VENV)/ready
 	@echo "Installing the test tools into $(VENV)"
-	@$(PIP) --editable '.[test,cluster,export,binder]'
+	@$(PIP) --editable '.[test,export,cluster,binder]'
 	@touch $@

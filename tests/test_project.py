@@ -315,7 +315,7 @@ def test_the_wheel_carries_assets_lessons_and_types_and_nothing_else(wheel: Path
     assert any(name.startswith("naslab/assets/") and name.endswith(".npz") for name in files)
     assert any(name.endswith("/00_start_here.ipynb") for name in files)
     assert "naslab/py.typed" in files
-    assert wheel.stat().st_size < 8e6
+    assert wheel.stat().st_size < 9e6  # a lesson adds 0.3 MB
 
 
 @pytest.mark.slow
