@@ -88,13 +88,12 @@ def test_a_text_network_goes_on_from_token_to_token(text, tmp_path, suffix):
 
 
 def test_every_op_can_be_exported(tmp_path):
-    """Among them cells without a path from the input, and the largest."""
+    """In a cell without a path from its input, and in one with all ops."""
     from naslab.automl.work import of
 
     space = nas_bench_201()
     work = of(SAMPLE.task, replace(FOR_IMAGES, space=space))
-    generator = torch.Generator().manual_seed(0)
-    for tokens in ((0,) * 6, (1,) * 6, (2,) * 6, (3,) * 6, (4,) * 6, space.sample(generator)):
+    for tokens in ((0,) * 6, (4, 1, 2, 3, 0, 3)):
         network = deploy.FromPixels(work.trainer(1, 0).build(tokens), SAMPLE.mean, SAMPLE.deviation)
         pixels = torch.from_numpy(pictures().x[:2].astype(np.float32))
         what = deploy.Deployment(network.eval(), {"pixels": pixels}, ("probabilities",), (0,), {})
