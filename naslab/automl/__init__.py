@@ -6,8 +6,28 @@ plan = planned(sample.task, minutes=10)     # measures a few steps; print(plan),
 result = run(sample.task, plan, "build/flowers")  # goes on after any interruption
 """
 
+from naslab.automl.card import card
+from naslab.automl.deploy import Deployment, deployment, export
+from naslab.automl.evaluation import Classified, bits_per_token, classified, milliseconds
 from naslab.automl.plan import METHODS, Plan
 from naslab.automl.planning import planned
+from naslab.automl.reading import read
 from naslab.automl.run import Result, Trained, run
 
-__all__ = ["METHODS", "Plan", "Result", "Trained", "planned", "run"]
+__all__ = [
+    "METHODS",
+    "Classified",
+    "Deployment",
+    "Plan",
+    "Result",
+    "Trained",
+    "bits_per_token",
+    "card",
+    "classified",
+    "deployment",
+    "export",
+    "milliseconds",
+    "planned",
+    "read",
+    "run",
+]

@@ -128,7 +128,7 @@ def test_the_card_has_data_plan_cell_scores_and_files(images, text, tmp_path):
     path = tmp_path / "model.onnx"
     path.write_bytes(b"12345")
     for result, labels in ((images, "'a', 'b', 'c'"), (text, f"{len(TEXT.vocabulary)} characters")):
-        found = card.card(result, "accuracy 0.9", [path])
+        found = card(result, "accuracy 0.9", [path])
         facts = deploy.provenance(result)
         for words in (
             labels,
