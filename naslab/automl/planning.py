@@ -9,12 +9,11 @@ import torch
 
 from naslab import checks, spaces
 from naslab.automl.plan import Plan
-from naslab.automl.run import RESERVE, SHARE, seconds_per_epoch
+from naslab.automl.run import RESERVE, SHARE, seconds_per_epoch, time_of_search
 from naslab.automl.search import POLICY_STEPS, Search
 from naslab.automl.work import Work, check_task, of
 from naslab.data import ImageTask, TextTask
 from naslab.search import darts, enas
-from naslab.spaces import Tokens
 from naslab.training import Recipe, TextRecipe
 
 MOST_EPOCHS = 60.0  # of a training; more time buys more children
@@ -38,30 +37,31 @@ def planned(
     check_task(task)
     plan = first(task, method, minutes, seed)
     work = of(task, plan)
-    budget = 60 * minutes
-    share = SHARE[plan.shares_weights]
-    rest = 1 - RESERVE - share
-    slowest = seconds_per_epoch(work, largest(work), clock)
-    trainings = 3 + plan.finalists / 5 * plan.shares_weights
-    final = min(MOST_EPOCHS, rest * budget / slowest / trainings)
-    draw = torch.Generator().manual_seed(seed)
-    drawn = [plan.space.sample(draw) for _ in range(3)]
+    budget, rest = 60 * minutes, 1 - RESERVE - SHARE[plan.shares_weights]
+    one = (1 - RESERVE) * budget - time_of_search(work, budget, clock)  # seconds, if the trainings have one epoch
+    final = min(MOST_EPOCHS, rest * budget / one)
+    search = (1 - RESERVE) * budget - final * one
     if plan.shares_weights:
         epoch = seconds_of_shared(work, clock)
-        epochs, children, least = min(MOST_EPOCHS, share * budget / epoch), 1, 1.0
-        used = epoch * epochs
+        enough, children = min(final, search / epoch), 1
+        epochs = rounded(min(MOST_EPOCHS, search / epoch))
     else:
-        child = sum(seconds_per_epoch(work, tokens, clock) for tokens in drawn) / len(drawn)
-        whole = share * budget / child  # epochs in all
-        epochs = max(0.5, min(final / 2, whole / CHILDREN))
-        children, least = max(1, int(whole / epochs)), 0.5
-        used = child * epochs * children
-    if final < 1 or epochs < least or (not plan.shares_weights and children < 8):
-        needed = minutes * max(1 / final, least / epochs, 1 if plan.shares_weights else 8 / children)
-        raise ValueError(f"minutes: got {minutes:g}, expected at least {1.1 * needed:.2g} for this data and machine")
-    forecast = {"search": used / 60, "trainings": trainings * slowest * final / 60}
-    rounded = float(int(epochs)) if epochs >= 1 else 0.5
-    return replace(plan, children=children, epochs=rounded, final_epochs=float(int(final)), forecast=forecast)
+        draw = torch.Generator().manual_seed(seed)
+        drawn = [plan.space.sample(draw) for _ in range(3)]
+        epoch = sum(seconds_per_epoch(work, tokens, clock) for tokens in drawn) / len(drawn)
+        epochs = rounded(min(final / 2, search / epoch / CHILDREN))
+        enough, children = min(final, search / epoch / epochs / 8), int(search / epoch / epochs)
+    if enough < 1:
+        needed = f"at least {1.1 * minutes / enough:.2g} for this data and machine"
+        raise ValueError(f"minutes: got {minutes:g}, expected {needed}")
+    final = rounded(final)
+    forecast = {"search": epoch * epochs * children / 60, "trainings": one * final / 60}
+    return replace(plan, children=children, epochs=epochs, final_epochs=final, forecast=forecast)
+
+
+def rounded(epochs: float) -> float:
+    """Whole epochs, or half of one."""
+    return float(int(epochs)) or 0.5
 
 
 def first(task: ImageTask | TextTask, method: str, minutes: float, seed: int) -> Plan:
@@ -78,15 +78,6 @@ def first(task: ImageTask | TextTask, method: str, minutes: float, seed: int) ->
 def power_of_two(most: int) -> int:
     """The batch size: at most 32 and at most `most`, but at least 2."""
     return max(2, min(32, 2 ** (max(most, 1).bit_length() - 1)))
-
-
-def largest(work: Work) -> Tokens:
-    """The cell with the op of most work on each edge, or any recurrent cell: they all cost about the same."""
-    space = work.plan.space
-    if "nor_conv_3x3" not in space.ops:
-        return work.by_hand
-    op = space.ops.index("nor_conv_3x3")
-    return tuple(op for _ in space.decisions)
 
 
 def seconds_of_shared(work: Work, clock: Callable[[], float], steps: int = 4) -> float:

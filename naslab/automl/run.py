@@ -23,7 +23,7 @@ from naslab.spaces import Tokens
 from naslab.steps import checkpoint, jsonl, progress, resume
 from naslab.training import finite
 
-SHARE = {False: 0.5, True: 0.35}  # of the budget, for the search; True: with shared weights
+SHARE = {False: 0.5, True: 0.35}  # of the budget, for the search at least; True: with shared weights
 RESERVE = 0.1  # of the budget
 NAMES = ("found", "by hand", "random")
 
@@ -65,9 +65,9 @@ def run(
 ) -> Result:
     """Carries out the plan and keeps everything in `folder`. Called again with the same arguments, it goes on.
 
-    A kill loses at most the child that is being trained, and 25 steps of shared weights. The search ends early if its
-    share of the minutes is over, and the last trainings get fewer epochs if the plan's do not fit into the time that is
-    left. Raises `ValueError` if the folder holds the run of another plan or of other data.
+    A kill loses at most the child that is being trained, and 25 steps of shared weights. The search ends early if the
+    time is over that the trainings leave to it, and the last trainings get fewer epochs if the plan's do not fit into
+    what is left. Raises `ValueError` if the folder holds the run of another plan or of other data.
     """
     work, folder = of(task, plan), Path(folder)
     begin(folder, plan, data_hash(task))
@@ -140,6 +140,7 @@ def choose(search: Search, folder: Path, watch: Watch) -> dict[str, Any]:
     """Searches, and returns the cell that is found, the one made by hand and a random one of nearly the same size."""
     plan = search.plan
     every = 25 if plan.shares_weights else 1
+    end = max(SHARE[plan.shares_weights] * watch.budget, time_of_search(search.work, watch.budget, watch.clock))
     log, save, show = jsonl(folder / "steps.jsonl"), checkpoint(folder / "search.pt", every), progress(search.number)
     for step in search.steps(resume(folder / "search.pt")):
         log(step)  # before the checkpoint: what is searched again replaces its lines
@@ -147,7 +148,7 @@ def choose(search: Search, folder: Path, watch: Watch) -> dict[str, Any]:
         show(step)
         if (step.index + 1) % every == 0:
             watch.save()
-        if watch.spent > SHARE[plan.shares_weights] * watch.budget:
+        if watch.spent > end:
             break
     lines = [json.loads(line) for line in (folder / "steps.jsonl").read_text(encoding="utf-8").splitlines()]
     steps = [(tuple(map(tuple, row["children"])), tuple(row["rewards"])) for row in lines]
@@ -176,6 +177,24 @@ def fitting(work: Work, cells: dict[str, Tokens], watch: Watch) -> dict[str, flo
     seconds = sum(seconds_per_epoch(work, tokens, watch.clock) for tokens in cells.values())
     left = watch.budget * (1 - RESERVE) - watch.spent
     return {"epochs": min(work.plan.final_epochs, max(left, 0) / max(seconds, 1e-9))}
+
+
+def time_of_search(work: Work, budget: float, clock: Callable[[], float]) -> float:
+    """Returns the seconds of the budget that the reserve and the plan's trainings leave, if all cells are the slowest.
+
+    Cells that share weights are also trained alone before one is chosen.
+    """
+    plan = work.plan
+    alone = plan.finalists / 5 if plan.shares_weights else 0.0
+    return (1 - RESERVE) * budget - (3 + alone) * plan.final_epochs * seconds_per_epoch(work, largest(work), clock)
+
+
+def largest(work: Work) -> Tokens:
+    """The cell with the op of most work on each edge, or any recurrent cell: they all cost about the same."""
+    space = work.plan.space
+    if "nor_conv_3x3" not in space.ops:
+        return work.by_hand
+    return tuple(space.ops.index("nor_conv_3x3") for _ in space.decisions)
 
 
 def seconds_per_epoch(work: Work, tokens: Tokens, clock: Callable[[], float], batches: int = 4) -> float:
