@@ -84,7 +84,7 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	    "or say where it is: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@test -x $(BIN)/python || { $(PYTHON) tools/prerequisites.py && $(PYTHON) -m venv $(VENV); }
 	@echo "Installing the course into $(VENV) (a few minutes the first time)"
-	@index="$(INDEX)" && $(PIP) $${index:+--extra-index-url "$$index"} --editable '.[cluster]'
+	@index="$(INDEX)" && $(PIP) $${index:+--extra-index-url "$$index"} --editable '.[cluster,export]'
 	@touch $@
 
 $(VENV)/ready-test: $(VENV)/ready

@@ -163,7 +163,7 @@ def test_make_installs_from_the_index_that_was_chosen(serve, tmp_path: Path) -> 
         done = run(make, f"{tmp_path}/venv/ready", f"VENV={tmp_path}/venv", *variables, PATH=str(path), **environment)
         assert done.returncode == 0, done.stderr
         words = (tmp_path / "asked").read_text().split()
-        assert words[-2:] == ["--editable", ".[cluster]"]
+        assert words[-2:] == ["--editable", ".[cluster,export]"]
         return words[words.index("--extra-index-url") + 1] if "--extra-index-url" in words else None, done.stderr
 
     good = serve({"/torch/": b"<a>torch</a>"})
