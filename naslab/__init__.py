@@ -21,7 +21,8 @@ parallel        evaluates children in worker processes, or as tasks of Ray
 cluster         REINFORCE on Ray: parameter-server shards, controller replicas, children
 fleet           a cluster's machines on paper and in simulated time: throughput, utilisation, staleness
 asynchronous    REINFORCE with the stale gradients of a simulated fleet
-data            images and text, offline
+data            images and text, offline; your own folders, tables and texts
+automl          a network for your own data within a budget: plan, search, test, export, model card
 schedules       learning-rate schedules
 runs            parameters and profile, device, seeds, safe files
 statistics      confidence intervals of repeated runs, corrected for multiple comparisons
