@@ -260,6 +260,8 @@ def test_theta_that_is_lost_with_its_shard_is_pulled_again(session, monkeypatch)
         calls.append(None)
         if len(calls) == 3:
             ray.kill(server.shards[0].host)
+            while not server.shards[0].dead():  # until then it may still answer the pull
+                time.sleep(0.05)
         return pull(server)
 
     monkeypatch.setattr(Server, "pull", pull_from_the_dead)
