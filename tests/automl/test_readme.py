@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-README = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
+import naslab
+
+README = (Path(naslab.__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 COLOURS = {"rose": (200, 30, 60), "tulip": (220, 200, 40), "Veilchen": (110, 40, 190)}
 
 
