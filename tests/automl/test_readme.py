@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 import naslab
+from naslab.data.folders import read_files
 
 README = (Path(naslab.__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 COLOURS = {"rose": (200, 30, 60), "tulip": (220, 200, 40), "Veilchen": (110, 40, 190)}
@@ -46,4 +47,7 @@ def test_from_a_folder_to_a_prediction(tmp_path: Path) -> None:
     *plan, accuracy = printed(search.replace("minutes=10", "minutes=0.3"))
     assert plan[0].startswith("method     random: ") and plan[-1] == "budget     0.3 minutes; seed 0"
     assert float(accuracy) > 0.8
-    assert printed("import sys; sys.modules['naslab'] = sys.modules['torch'] = None\n" + use) == ["tulip"]
+    without = "import sys; sys.modules['naslab'] = sys.modules['torch'] = None\n"
+    assert printed(f"{without}{use}np.save('pixels', pixels)") == ["tulip"]
+    expected = read_files("unknown", [tmp_path / "unknown.jpg"], [0], ["tulip"], 32).x  # as `read` prepares an image
+    assert (np.load(tmp_path / "pixels.npy") == expected).all()
