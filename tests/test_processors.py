@@ -86,6 +86,8 @@ def test_four_threads_reach_tests_and_kernels_and_one_red_setting_is_the_exit_co
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 def test_make_passes_its_variables_through() -> None:
+    both = run("make", "-n", "-o", ".venv/ready-test", "processors", "VENV=.venv")
+    assert both.stdout.strip().endswith('-m "not slow" tests notebooks')
     done = run("make", "-n", "-o", ".venv/ready-test", "processors", "VENV=.venv", "SETTINGS=1 threads", "ARGS=tests")
     tests = run("make", "-n", "-o", ".venv/ready-test", "test", "VENV=.venv", "ARGS=tests")
     start = tests.stdout.strip().removesuffix("tests").partition(" ")[2]

@@ -6,13 +6,13 @@ plan = planned(sample.task, minutes=10)     # measures a few steps; print(plan),
 result = run(sample.task, plan, "build/flowers")  # goes on after any interruption
 """
 
-from naslab.automl.card import card
 from naslab.automl.deploy import Deployment, deployment, export
 from naslab.automl.evaluation import Classified, bits_per_token, classified, milliseconds
+from naslab.automl.model_card import card
 from naslab.automl.plan import METHODS, Plan
 from naslab.automl.planning import planned
 from naslab.automl.reading import read
-from naslab.automl.run import Result, Trained, run
+from naslab.automl.runner import Result, Trained, run
 
 __all__ = [
     "METHODS",

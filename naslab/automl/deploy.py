@@ -4,6 +4,7 @@ The network that is written takes what the reader has: images as they were measu
 returns probabilities. Names, normalisation and provenance are inside the file.
 """
 
+import copy
 import json
 import logging
 import platform
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from naslab.automl.run import Result
+from naslab.automl.runner import Result
 from naslab.automl.work import data_hash, labels_of
 from naslab.data import ImageTask
 from naslab.data.folders import Sample
@@ -75,16 +76,16 @@ def deployment(result: Result, sample: Sample | None = None) -> Deployment:
 
     Raises `ValueError` if the sample is missing or is not that of the run.
     """
-    task, best = result.task, result.trained[result.best]
+    task, model = result.task, copy.deepcopy(result.model).cpu()  # the run's own stays on its device
     info = {"names": labels_of(task), "plan": str(result.plan), **provenance(result)}
     if not isinstance(task, ImageTask):
         state = torch.zeros(result.plan.depth, 2, result.plan.width)
         inputs = {"token": task.valid[:2].cpu(), "h": state, "c": state.clone()}
-        return Deployment(NextToken(best.model.cpu()), inputs, ("probabilities", "h_next", "c_next"), (0, 1, 1), info)
+        return Deployment(NextToken(model), inputs, ("probabilities", "h_next", "c_next"), (0, 1, 1), info)
     if sample is None or sample.task is not task:
         raise ValueError("sample: got none or another one, expected the Sample whose task was searched")
     info |= {"mean": sample.mean.tolist(), "deviation": sample.deviation.tolist(), "shape": task.shape}
-    network = FromPixels(best.model.cpu(), sample.mean, sample.deviation)
+    network = FromPixels(model, sample.mean, sample.deviation)
     pixels = task.valid.x[:2].cpu() * network.deviation + network.mean
     return Deployment(network.eval(), {"pixels": pixels}, ("probabilities",), (0,), info)
 

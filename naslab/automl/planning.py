@@ -9,7 +9,7 @@ import torch
 
 from naslab import checks, spaces
 from naslab.automl.plan import Plan
-from naslab.automl.run import RESERVE, SHARE, seconds_per_epoch, time_of_search
+from naslab.automl.runner import RESERVE, SHARE, seconds_per_epoch, time_of_search
 from naslab.automl.search import POLICY_STEPS, Search
 from naslab.automl.work import Work, check_task, of
 from naslab.data import ImageTask, TextTask
@@ -86,23 +86,24 @@ def seconds_of_shared(work: Work, clock: Callable[[], float], steps: int = 4) ->
     batches, space, draw = search.objective.batches, work.plan.space, search.generator
     assert search.model is not None
     if work.plan.method == "darts":
-        return (
-            mean(darts.search(space, search.model, search.objective, search.alpha, search.darts, draw), clock) * batches
-        )
+        enough = replace(search.darts, epochs=steps + 1)  # at least so many steps, however few an epoch has
+        stream = darts.search(space, search.model, search.objective, search.alpha, enough, draw)
+        return batches * mean(stream, clock, steps)
     of_w = replace(search.enas, epochs=1, weight_steps=steps + 1, policy_steps=0)
     of_policy = replace(search.enas, epochs=1, weight_steps=1)
     first, second = (
         enas.search(space, search.model, search.objective, search.controller, config, draw)
         for config in (of_w, of_policy)
     )
-    seconds = batches * mean(first, clock)
+    seconds = batches * mean(first, clock, steps)
     next(second)  # its one step of w
-    return seconds + POLICY_STEPS * mean(second, clock)
+    return seconds + POLICY_STEPS * mean(second, clock, steps)
 
 
-def mean(steps: Iterator[object], clock: Callable[[], float], number: int = 4) -> float:
-    """Seconds of a step, measured on a few after the first."""
+def mean(steps: Iterator[object], clock: Callable[[], float], number: int) -> float:
+    """Seconds of a step, measured on `number` of them after the first."""
     next(steps)
     start = clock()
-    taken = sum(1 for _ in islice(steps, number))
-    return (clock() - start) / max(taken, 1)
+    for _ in islice(steps, number):
+        pass
+    return (clock() - start) / number

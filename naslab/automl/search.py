@@ -25,7 +25,9 @@ class Search:
 
     def __init__(self, work: Work) -> None:
         self.work, self.plan = work, work.plan
-        self.seeds = runs.spawn(work.plan.seed, 4)  # of learners, draws, children, candidates
+        self.seeds = runs.spawn(
+            work.plan.seed, 4
+        )  # of learners, draws, children, candidates; the fifth trains the last three
         learner, draws, *_ = self.seeds
         self.generator = torch.Generator().manual_seed(draws)
         with runs.seeded(learner):

@@ -30,14 +30,19 @@ C = 80.0  # the reward of a text network is C / perplexity^2, as in lesson 04
 
 @dataclass(frozen=True)
 class ImageWork:
-    """A plan for images. `measure` is the accuracy (a fraction)."""
+    """A plan for images. `measure` is the validation accuracy (a fraction)."""
 
     task: ImageTask
     plan: Plan
 
     @property
+    def recipe(self) -> Recipe:
+        assert isinstance(self.plan.recipe, Recipe)
+        return self.plan.recipe
+
+    @property
     def batches(self) -> int:
-        return image_batches(self.task.train, self.plan.recipe.batch_size)
+        return image_batches(self.task.train, self.recipe.batch_size)
 
     @property
     def by_hand(self) -> Tokens:
@@ -54,16 +59,14 @@ class ImageWork:
         return space.tokens({"cell": tuple(nodes)})
 
     def trainer(self, epochs: float, seed: int) -> TrainChild:
-        plan = self.plan
-        assert isinstance(plan.recipe, Recipe)
-        recipe = replace(plan.recipe, epochs=epochs)
+        plan, recipe = self.plan, replace(self.recipe, epochs=epochs)
         return TrainChild(plan.space, self.task, recipe, channels=plan.width, cells=plan.depth, seed=seed)
 
     def losses(self, model: nn.Module, epochs: float, seed: int) -> Iterator[float]:
-        return train(model, self.task.train, self.trainer(epochs, seed).recipe, seed)
+        return train(model, self.task.train, replace(self.recipe, epochs=epochs), seed)
 
-    def measure(self, model: nn.Module, split: str) -> float:
-        return accuracy(model, getattr(self.task, split))
+    def measure(self, model: nn.Module) -> float:
+        return accuracy(model, self.task.valid)
 
     def supergraph(self, seed: int) -> nn.Module:
         """DARTS' batch norms have no affine parameters, so that the mixing weights cannot be undone by them."""
@@ -74,12 +77,12 @@ class ImageWork:
         return net.to(self.task.train.x.device)
 
     def objective(self, seed: int) -> ImageObjective:
-        return ImageObjective(self.task, self.plan.recipe.batch_size, seed)
+        return ImageObjective(self.task, self.recipe.batch_size, seed)
 
 
 @dataclass(frozen=True)
 class TextWork:
-    """A plan for text. `measure` is C / perplexity^2."""
+    """A plan for text. `measure` is C / perplexity^2 on the validation text."""
 
     task: TextTask
     plan: Plan
@@ -100,16 +103,14 @@ class TextWork:
         return self.plan.space.tokens({"recurrent": nodes})
 
     def trainer(self, epochs: float, seed: int) -> TrainTextChild:
-        plan = self.plan
-        recipe = replace(self.recipe, epochs=epochs)
+        plan, recipe = self.plan, replace(self.recipe, epochs=epochs)
         return TrainTextChild(plan.space, self.task, recipe, plan.width, plan.depth, seed=seed, c=C)
 
     def losses(self, model: nn.Module, epochs: float, seed: int) -> Iterator[float]:
         return train_text(model, self.task.train, replace(self.recipe, epochs=epochs), seed, self.task.valid)
 
-    def measure(self, model: nn.Module, split: str) -> float:
-        found: float = perplexity(model, getattr(self.task, split), self.recipe.batch_size)
-        return C / found**2
+    def measure(self, model: nn.Module) -> float:
+        return C / perplexity(model, self.task.valid, self.recipe.batch_size) ** 2
 
     def supergraph(self, seed: int) -> nn.Module:
         plan = self.plan
@@ -126,7 +127,11 @@ Work = ImageWork | TextWork
 
 
 def of(task: ImageTask | TextTask, plan: Plan) -> Work:
-    """Returns the work of a plan on a task. Raises `ValueError` if one is for images and the other for text."""
+    """Returns the work of a plan on a task.
+
+    Raises `ValueError` if one is for images and the other for text, if sizes do not fit together, or if the space lacks
+    an op of the cell made by hand.
+    """
     checks.is_a(Plan, plan=plan)
     check_task(task)
     images = isinstance(task, ImageTask)
@@ -134,8 +139,12 @@ def of(task: ImageTask | TextTask, plan: Plan) -> Work:
         kinds = ("text", "images")
         raise ValueError(f"plan: got one for {kinds[not images]}, expected one for {kinds[images]}, as the task has")
     work: Work = ImageWork(task, plan) if isinstance(task, ImageTask) else TextWork(task, plan)
-    work.trainer(plan.epochs, plan.seed)  # raises if sizes do not fit together
+    work.trainer(plan.epochs, plan.seed)
     work.objective(plan.seed)
+    try:
+        plan.space.check(work.by_hand)
+    except ValueError as error:
+        raise ValueError(f"space: got one without the cell made by hand: {error}") from None
     return work
 
 
@@ -150,14 +159,14 @@ def device(task: ImageTask | TextTask) -> Any:
 
 
 def data_hash(task: ImageTask | TextTask) -> str:
-    """Returns the SHA-256 of the task's splits and names, the first 16 digits."""
+    """Returns the SHA-256 of the task's splits and names, in hex."""
     digest = hashlib.sha256(repr((task.name, labels_of(task))).encode())
     for split in ("train", "valid", "test"):
         part = getattr(task, split)
         for tensor in (part.x, part.y) if isinstance(task, ImageTask) else (part,):
             digest.update(repr((tuple(tensor.shape), tensor.dtype)).encode())
             digest.update(tensor.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()
 
 
 def labels_of(task: ImageTask | TextTask) -> tuple[str, ...]:

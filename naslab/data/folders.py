@@ -102,11 +102,11 @@ def from_arrays(name: str, classes: Sequence[str], images: Any, labels: Any) -> 
         if first != i:
             duplicates[i] = first
             if y[first] != y[i]:
-                names = f"the classes {known[y[first]]!r} and {known[y[i]]!r}"
-                raise ValueError(f"images: {first} and {i} have the same bytes, but {names}")
-    places = np.array([*kept.values()])
-    _check_classes(name, known, y[places])
-    return Pictures(name, known, x[places], y[places], tuple(kept.values()), {}, duplicates)
+                both = f"images: {first} and {i} have the same bytes"
+                raise ValueError(f"{both}, but the classes {known[y[first]]!r} and {known[y[i]]!r}")
+    x, y = x[[*kept.values()]], y[[*kept.values()]]
+    _check_classes(name, known, y)
+    return Pictures(name, known, x, y, tuple(kept.values()), {}, duplicates)
 
 
 def read_folder(
@@ -242,10 +242,8 @@ def _check_classes(name: str, classes: Sequence[str], y: np.ndarray) -> None:
 def _check_memory(name: str, files: int, image: Image.Image) -> None:
     width, height = image.size
     if (pixels := files * width * height) > MOST_PIXELS:
-        raise ValueError(
-            f"{name}: got {files:,} images of {height}x{width}, {pixels:,} pixels; expected at most {MOST_PIXELS:,}: "
-            "pass a smaller size"
-        )
+        got = f"{files:,} images of {height}x{width}, {pixels:,} pixels"
+        raise ValueError(f"{name}: got {got}; expected at most {MOST_PIXELS:,}: pass a smaller size")
 
 
 def _images_below(folder: Path) -> list[Path]:

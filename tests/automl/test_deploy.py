@@ -13,7 +13,7 @@ from naslab.automl import card, deploy, run
 from naslab.automl.deploy import deployment, export
 from naslab.automl.evaluation import milliseconds
 from naslab.spaces import nas_bench_201
-from tests.automl.test_run import FOR_IMAGES, FOR_TEXT, TEXT, pictures, stopped
+from tests.automl.tasks import FOR_IMAGES, FOR_TEXT, TEXT, pictures, stopped
 
 SAMPLE = pictures().split(seed=0)
 SUFFIXES = pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
@@ -68,7 +68,11 @@ def test_raw_pixels_give_the_probabilities_of_torch_without_naslab(images, tmp_p
     assert info["names"] == ["a", "b", "c"] and info["shape"] == [1, 8, 8] and info["network"] == images.best
     assert info["mean"] == pytest.approx(SAMPLE.mean) and info["deviation"] == pytest.approx(SAMPLE.deviation)
     assert info["seed"] == 0 and info["versions"]["torch"] == torch.__version__
-    assert len(info["data"]["sha256"]) == 16 and json.loads(info["cell"])["cell"]
+    assert len(info["data"]["sha256"]) == 64 and json.loads(info["cell"])["cell"]
+
+
+def test_the_network_of_the_run_stays_where_it_is(images):
+    assert deployment(images, SAMPLE).network.model is not images.model
 
 
 @SUFFIXES

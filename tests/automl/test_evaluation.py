@@ -12,7 +12,7 @@ from naslab.data import text_task
 from naslab.networks import build_recurrent
 from naslab.spaces import darts_rnn
 from naslab.training import perplexity
-from tests.automl.test_run import IMAGES
+from tests.automl.tasks import IMAGES
 
 LABELS = np.array([0, 0, 1, 1, 2])
 PROBABILITIES = np.array([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.3, 0.4, 0.3], [0.1, 0.0, 0.9], [0.0, 0.1, 0.9]])

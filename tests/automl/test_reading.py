@@ -5,7 +5,7 @@ import pytest
 
 from naslab.automl.reading import read
 from naslab.data import ImageTask, TextTask
-from tests.data.test_folders import fill
+from tests.data.files import fill
 
 
 def test_each_kind_of_path_is_read(tmp_path):

@@ -13,20 +13,7 @@ from PIL import Image
 
 from naslab.data import folders
 from naslab.data.folders import Pictures, from_arrays, read_folder, read_table
-
-
-def picture(seed, size=(6, 5), mode="RGB"):
-    """Random pixels; `size` is (width, height)."""
-    channels = {"L": (), "RGB": (3,), "RGBA": (4,), "LA": (2,)}[mode]
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size[::-1], *channels), np.uint8), mode)
-
-
-def fill(root: Path, classes=("cat", "dog"), each=4, **look) -> Path:
-    for k, name in enumerate(classes):
-        (root / name).mkdir(parents=True)
-        for n in range(each):
-            picture(100 * k + n, **look).save(root / name / f"{n:02}.png")
-    return root
+from tests.data.files import fill, picture
 
 
 def test_a_folder_is_read_in_the_order_of_names(tmp_path):

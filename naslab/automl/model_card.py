@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from naslab.automl.deploy import provenance
-from naslab.automl.run import Result
+from naslab.automl.runner import Result
 from naslab.automl.work import labels_of
 from naslab.data import ImageTask
 

@@ -13,36 +13,16 @@ import numpy as np
 import pytest
 import torch
 
-from naslab import data, spaces
-from naslab.automl import METHODS, Plan, planned, run
-from naslab.automl.run import NAMES, SHARE, alike
+from naslab import spaces
+from naslab.automl import METHODS, planned, run, runner
+from naslab.automl.runner import NAMES, SHARE, alike
 from naslab.automl.search import Search
 from naslab.automl.work import data_hash, of
-from naslab.data.folders import from_arrays
-from naslab.training import Recipe, TextRecipe
+from naslab.networks import MixedCell
+from naslab.training import Recipe
+from tests.automl.tasks import FOR_IMAGES, FOR_TEXT, IMAGES, TEXT, pictures, stopped
 
-
-def pictures(n=90, seed=0, classes=3):
-    """Noise whose brightest quarter tells the class."""
-    rng = np.random.default_rng(seed)
-    y = np.arange(n) % classes
-    x = rng.integers(0, 100, (n, 1, 8, 8), np.uint8)
-    for k, image in zip(y, x, strict=True):
-        image[0, 4 * (k // 2) : 4 * (k // 2) + 4, 4 * (k % 2) : 4 * (k % 2) + 4] += 150
-    return from_arrays("quarters", "abcd"[:classes], x, y)
-
-
-SENTENCE = "the quick brown fox jumps over the lazy dog. "
-IMAGES = pictures().split(seed=0).task
-TEXT = data.text_task("foxes", SENTENCE * 40, SENTENCE * 10, SENTENCE * 10)
-FOR_IMAGES = Plan("random", spaces.nas_bench_201(2), 4, 1, Recipe(1, 8, lr=0.1), 5, 1.0, 2.0, 10.0, finalists=2)
-FOR_TEXT = Plan("random", spaces.darts_rnn(2), 8, 1, TextRecipe(1, 4, 10), 5, 1.0, 2.0, 10.0, finalists=2)
 BOTH = pytest.mark.parametrize(("task", "plan"), [(IMAGES, FOR_IMAGES), (TEXT, FOR_TEXT)], ids=["images", "text"])
-
-
-def stopped():
-    """A clock that stands: nothing is late."""
-    return 0.0
 
 
 class Interrupting:
@@ -94,7 +74,7 @@ def test_a_second_call_trains_nothing(tmp_path, task, plan, monkeypatch):
 @pytest.mark.parametrize("before", [True, False])
 def test_an_end_between_the_log_and_the_checkpoint_loses_no_step(tmp_path, monkeypatch, sink, before):
     whole = run(IMAGES, FOR_IMAGES, tmp_path / "whole", clock=stopped)
-    make = getattr(sys.modules["naslab.automl.run"], sink)
+    make = getattr(runner, sink)
 
     def ending(*arguments):
         write = make(*arguments)
@@ -109,14 +89,14 @@ def test_an_end_between_the_log_and_the_checkpoint_loses_no_step(tmp_path, monke
         return once
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(sys.modules["naslab.automl.run"], sink, ending)
+        patch.setattr(runner, sink, ending)
         run(IMAGES, FOR_IMAGES, tmp_path / "parts", clock=stopped)
     assert summary(run(IMAGES, FOR_IMAGES, tmp_path / "parts", clock=stopped)) == summary(whole)
 
 
 KILLED = """
 import sys
-from tests.automl.test_run import FOR_IMAGES, IMAGES, replace, run, summary
+from tests.automl.test_runner import FOR_IMAGES, IMAGES, replace, run, summary
 plan = replace(FOR_IMAGES, method=sys.argv[2], children=40, epochs=10.0, final_epochs=20.0)
 print(repr(summary(run(IMAGES, plan, sys.argv[1]))))
 """
@@ -193,8 +173,18 @@ def test_a_plan_fits_into_its_minutes(task, method):
     """Every measurement of four steps takes a second by this clock: an epoch takes a quarter of its batches."""
     few, many = (planned(task, minutes, method, clock=Ticking()) for minutes in (10, 600))
     for plan in (few, many):
-        assert plan.method == method and of(task, plan)
-        assert 0.5 * plan.minutes < sum(plan.forecast.values()) <= 0.9 * plan.minutes * 1.001 or plan.shares_weights
+        work = of(task, plan)
+        networks = 3 + plan.finalists / 5 if plan.shares_weights else 3
+        seconds = 1.05 / 4 * work.batches  # of an epoch
+        assert plan.method == method
+        assert plan.forecast["trainings"] == pytest.approx(networks * plan.final_epochs * seconds / 60)
+        if plan.shares_weights:
+            steps = work.batches + 30 * (method == "enas")
+            assert plan.forecast["search"] == pytest.approx(plan.epochs * steps / 4 / 60)
+        else:
+            assert plan.forecast["search"] == pytest.approx(plan.children * plan.epochs * seconds / 60)
+            assert sum(plan.forecast.values()) > 0.5 * plan.minutes
+        assert sum(plan.forecast.values()) <= 0.9 * plan.minutes * 1.001
     assert (many.children, many.epochs, many.final_epochs) > (few.children, few.epochs, few.final_epochs)
     assert many.final_epochs >= few.final_epochs
 
@@ -224,6 +214,18 @@ def test_by_hand_is_the_residual_block_of_nas_bench_201():
     plan = replace(FOR_IMAGES, space=spaces.nas_bench_201())
     text = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|nor_conv_3x3~2|"
     assert of(IMAGES, plan).by_hand == read_nas_bench_201(text)[1]
+    assert spaces.darts_rnn(2).pairs(of(TEXT, FOR_TEXT).by_hand) == {"recurrent": (((0, "tanh"),), ((0, "tanh"),))}
+
+
+def test_only_darts_has_norms_without_scale():
+    """A scale behind an op could undo its mixing weight (Liu et al. 2019, section 3.1.1)."""
+    for method, expected in (("darts", False), ("enas", True)):
+        net = of(IMAGES, replace(FOR_IMAGES, method=method)).supergraph(0)
+        cells = [block for block in net.blocks if isinstance(block, MixedCell)]
+        norms = [m for cell in cells for m in cell.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+        assert any(norm.affine for norm in norms) is expected
+        text = of(TEXT, replace(FOR_TEXT, method=method)).supergraph(0)
+        assert text.norm is not expected
 
 
 def test_the_random_cell_has_nearly_the_size_and_is_another():
@@ -250,6 +252,25 @@ def test_darts_tries_what_it_would_leave_after_each_quarter():
     assert search.candidates([(((7,),), (-1.0,))] * 9) == [(7,)]
 
 
+def test_of_several_candidates_the_best_alone_stays(tmp_path, monkeypatch):
+    tried = []
+
+    def last_is_best(search, candidates):
+        tried.extend(candidates)
+        return [*range(len(candidates))]
+
+    monkeypatch.setattr(Search, "tried", last_is_best)
+    found = run(IMAGES, replace(FOR_IMAGES, method="enas", finalists=3), tmp_path, clock=stopped).trained["found"]
+    assert len(tried) == 3 and found.tokens == tried[-1]
+
+
+def test_candidates_are_trained_alone_for_a_fifth():
+    search = Search(of(IMAGES, replace(FOR_IMAGES, method="enas", final_epochs=10.0)))
+    two = [(3, 0, 3), (1, 1, 1)]
+    judge = search.work.trainer(2.0, search.seeds[3])
+    assert search.tried(two) == [judge(tokens) for tokens in two] and search.tried(two[:1]) == [0.0]
+
+
 def test_a_search_that_trains_its_children_leaves_the_best():
     search = Search(of(IMAGES, FOR_IMAGES))
     steps = [(((1,), (2,)), (0.5, 0.9)), (((3,),), (0.7,))]
@@ -268,11 +289,17 @@ def test_a_folder_with_another_run_is_refused(tmp_path):
         run(pictures(seed=1).split(seed=0).task, FOR_IMAGES, tmp_path, clock=stopped)
     for name in ("plan.json", "spent.json", "chosen.json", "epochs.json"):
         before = (tmp_path / name).read_bytes()
-        (tmp_path / name).write_bytes(b"{")
-        with pytest.raises(ValueError, match=f"{name}: damaged"):
-            run(IMAGES, FOR_IMAGES, tmp_path, clock=stopped)
+        for content in (b"{", b"[]", b"{}", b"\xff"):
+            (tmp_path / name).write_bytes(content)
+            with pytest.raises(ValueError, match=f"{name}: damaged"):
+                run(IMAGES, FOR_IMAGES, tmp_path, clock=stopped)
         (tmp_path / name).write_bytes(before)
-    run(IMAGES, FOR_IMAGES, tmp_path, clock=stopped)
+    spent = (tmp_path / "spent.json").read_bytes()
+    (tmp_path / "spent.json").write_text('{"seconds": "long"}')
+    with pytest.raises(ValueError, match=r"spent.json: seconds: got 'long'"):
+        run(IMAGES, FOR_IMAGES, tmp_path, clock=stopped)
+    (tmp_path / "spent.json").write_bytes(spent)
+    run(IMAGES, replace(FOR_IMAGES, forecast={"search": 1.0}), tmp_path, clock=stopped)  # the plan's own numbers count
 
 
 def test_the_hash_sees_every_split_and_name():
@@ -317,6 +344,10 @@ def test_a_plan_for_the_other_kind_is_refused(tmp_path):
         run([], FOR_IMAGES, tmp_path)
     with pytest.raises(ValueError, match="size: got 1000"):
         run(IMAGES, replace(FOR_IMAGES, recipe=Recipe(1, 1000)), tmp_path)
+    for missing in ("none", "skip_connect", "nor_conv_3x3"):  # before the search, not after it
+        space = replace(spaces.nas_bench_201(), ops=tuple({*spaces.nas_bench_201().ops} - {missing}))
+        with pytest.raises(ValueError, match=f"space: got one without the cell made by hand: .*{missing}"):
+            run(IMAGES, replace(FOR_IMAGES, space=space), tmp_path)
     assert not [*tmp_path.iterdir()]
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="file', a file, expected a folder"):

@@ -65,18 +65,20 @@ def run(
 ) -> Result:
     """Carries out the plan and keeps everything in `folder`. Called again with the same arguments, it goes on.
 
-    A kill loses at most the child that is being trained, and 25 steps of shared weights. The search ends early if the
-    time is over that the trainings leave to it, and the last trainings get fewer epochs if the plan's do not fit into
-    what is left. Raises `ValueError` if the folder holds the run of another plan or of other data.
+    A kill loses what is being trained: a child, four of them in REINFORCE, up to 25 steps of shared weights, the
+    candidates that they leave, or one of the three networks. The search ends early if the time is over that the
+    trainings leave to it, and the last trainings get fewer epochs if the plan's do not fit into what is left.
+
+    Only one process at a time may use a folder. Raises `ValueError` if it holds the run of another plan or other data.
     """
     work, folder = of(task, plan), Path(folder)
     begin(folder, plan, data_hash(task))
     watch = Watch(folder, plan.minutes, clock)
     with watch.saved():
         search = Search(work)
-        chosen = kept(folder / "chosen.json", lambda: choose(search, folder, watch))
+        chosen = kept(folder / "chosen.json", "cells", lambda: choose(search, folder, watch))
         cells = {name: tuple(tokens) for name, tokens in zip(NAMES, chosen["cells"], strict=True)}
-        epochs = kept(folder / "epochs.json", lambda: fitting(work, cells, watch))["epochs"]
+        epochs = kept(folder / "epochs.json", "epochs", lambda: fitting(work, cells, watch))["epochs"]
         trained = {name: train(work, tokens, epochs, folder, name, watch) for name, tokens in cells.items()}
     rows = [json.loads(line) for line in (folder / "steps.jsonl").read_text(encoding="utf-8").splitlines()]
     rows = [row for row in rows if row["info"].get("phase") != 0]
@@ -90,7 +92,7 @@ def begin(folder: Path, plan: Plan, data: str) -> None:
         raise ValueError(f"folder: got {str(folder)!r}, a file, expected a folder")
     text = {**asdict(plan), "recipe": {"kind": type(plan.recipe).__name__, **asdict(plan.recipe)}, "data": data}
     del text["forecast"]
-    found = kept(folder / "plan.json", lambda: text)
+    found = kept(folder / "plan.json", "method", lambda: text)
     for name, value in json.loads(json.dumps(text)).items():
         if found.get(name) != value:
             got, there = checks.shown(value), checks.shown(found.get(name))
@@ -99,15 +101,18 @@ def begin(folder: Path, plan: Plan, data: str) -> None:
             )
 
 
-def kept(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Returns what the file holds. If there is none, makes it and writes it, as a whole or not at all."""
+def kept(path: Path, entry: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Returns what the file holds. If there is none, makes it and writes it, as a whole or not at all.
+
+    Raises `ValueError` if it is damaged, or has no such entry.
+    """
     if not path.exists():
         runs.replace(path, json.dumps(make(), indent=1).encode())
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         found = None
-    if not isinstance(found, dict):
+    if not isinstance(found, dict) or entry not in found:
         raise ValueError(f"{path}: damaged: remove the folder, and begin again")
     return found
 
@@ -118,13 +123,14 @@ class Watch:
     def __init__(self, folder: Path, minutes: float, clock: Callable[[], float]) -> None:
         self.path, self.clock, self.start = folder / "spent.json", clock, clock()
         self.budget = 60 * minutes
-        self.before = float(kept(self.path, lambda: {"seconds": 0.0})["seconds"])
+        self.before = kept(self.path, "seconds", lambda: {"seconds": 0.0})["seconds"]
+        checks.number(0, **{f"{self.path}: seconds": self.before})
 
     @property
     def spent(self) -> float:
         return self.before + self.clock() - self.start
 
-    def save(self, *_: object) -> None:
+    def save(self) -> None:
         runs.replace(self.path, json.dumps({"seconds": self.spent}).encode())
 
     @contextmanager
@@ -210,17 +216,17 @@ def seconds_per_epoch(work: Work, tokens: Tokens, clock: Callable[[], float], ba
 
 def train(work: Work, tokens: Tokens, epochs: float, folder: Path, name: str, watch: Watch) -> Trained:
     """Trains one of the three networks, or reads the one that the folder holds."""
-    path, seed = folder / f"{name.replace(' ', '_')}.pt", runs.spawn(work.plan.seed, 5)[4]
+    path, seed = folder / f"{name.replace(' ', '_')}.pt", runs.spawn(work.plan.seed, 5)[4]  # `Search` has the others
     model = work.trainer(epochs, seed).build(tokens)
     if not path.exists():
-        start, failure = watch.clock(), None
+        start, failure, hidden = watch.clock(), None, os.environ.get("NASLAB_PROGRESS") == "0"
         total = round(epochs * work.batches)
-        losses = tqdm(work.losses(model, epochs, seed), name, total, leave=False, disable=hidden())
+        losses = tqdm(work.losses(model, epochs, seed), name, total, leave=False, disable=hidden)
         try:
             with runs.seeded(seed):
                 for _ in finite(losses):
                     pass
-            score = work.measure(model, "valid")
+            score = work.measure(model)
         except FloatingPointError as error:
             score, failure = 0.0, str(error)
         found = {"state": model.state_dict(), "valid": score, "seconds": watch.clock() - start, "failure": failure}
@@ -231,7 +237,3 @@ def train(work: Work, tokens: Tokens, epochs: float, folder: Path, name: str, wa
     model.eval()
     size = count_parameters(model)
     return Trained(tokens, model, size, content["valid"], content["seconds"], content["failure"])
-
-
-def hidden() -> bool:
-    return os.environ.get("NASLAB_PROGRESS") == "0"
