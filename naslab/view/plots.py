@@ -202,11 +202,12 @@ def heatmap(
         axes.tick_params(length=0)
         axes.invert_yaxis()
         if table.size <= 200:
-            for (i, j), value in np.ndenumerate(table):
+            numbers = [form.format(value) if value else "0" for value in table.flat]  # what is not 0 stands out
+            room = 100 * size[0] / len(columns) / max(map(len, numbers))
+            for ((i, j), value), number in zip(np.ndenumerate(table), numbers, strict=True):
                 fill = mesh.to_rgba(value)[:3]
                 color = max(("white", "black"), key=lambda c: contrast(c, fill))  # at least 4.58, whatever the fill
-                number = form.format(value) if value else "0"  # so that what is not 0 stands out
-                axes.text(j + 0.5, i + 0.5, number, ha="center", va="center", color=color, fontsize=9)
+                axes.text(j + 0.5, i + 0.5, number, ha="center", va="center", color=color, fontsize=min(11, room))
         else:
             figure.colorbar(mesh, ax=axes)
         return finish(figure, axes, title, alt)
