@@ -75,7 +75,7 @@ def closure(package: str, extras: set[str], environment: dict[str, str]) -> set[
 
 def render() -> str:
     pinned = pins((ROOT / "constraints.txt").read_text(encoding="utf-8"), BINDER)
-    needed = sorted(closure("naslab", {"binder", "cluster"}, BINDER))
+    needed = sorted(closure("naslab", {"binder", "cluster", "export"}, BINDER))
     lines = (f"      - {name}=={pinned[name]}{'+cpu' if name == 'torch' else ''}\n" for name in needed)
     return HEADER + "".join(lines)
 

@@ -7,7 +7,7 @@ result = run(sample.task, plan, "build/flowers")  # goes on after any interrupti
 """
 
 from naslab.automl.deploy import Deployment, deployment, export
-from naslab.automl.evaluation import Classified, bits_per_token, classified, milliseconds
+from naslab.automl.evaluation import Classified, bits_per_token, classified, milliseconds, pareto_front
 from naslab.automl.model_card import card
 from naslab.automl.plan import METHODS, Plan
 from naslab.automl.planning import planned
@@ -27,6 +27,7 @@ __all__ = [
     "deployment",
     "export",
     "milliseconds",
+    "pareto_front",
     "planned",
     "read",
     "run",

@@ -1,6 +1,7 @@
 """How well a network does on test data that nothing was chosen by, and what it costs to use."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -58,6 +59,23 @@ def classified(model: nn.Module, images: Images, batch_size: int = 500) -> Class
     model.eval()
     found = torch.cat([model(x).softmax(-1) for x in images.x.split(batch_size)])
     return Classified(found.cpu().numpy(), images.y.cpu().numpy())
+
+
+def pareto_front(costs: Sequence[float], scores: Sequence[float]) -> list[int]:
+    """The points that no other one beats, by rising cost.
+
+    A point is beaten if another one costs at most as much and scores at least as well, and one of the two is strict. Of
+    equal points all are kept.
+    """
+    if len(costs) != len(scores):
+        raise ValueError(f"scores: got {len(scores)}, expected {len(costs)}, as many as costs")
+    pairs = [*zip(costs, scores, strict=True)]
+    kept = [
+        k
+        for k, (cost, score) in enumerate(pairs)
+        if not any(c <= cost and s >= score and (c, s) != (cost, score) for c, s in pairs)
+    ]
+    return sorted(kept, key=lambda k: pairs[k][0])
 
 
 @torch.no_grad()

@@ -15,8 +15,9 @@ It takes {kind} and returns probabilities of: {labels}.
 
 ## How it was found
 
-By {method} search in {cells:,} cells, in {took:.1f} of {minutes:g} minutes, with seed {seed}. Three networks were \
-trained for {epochs:g} epochs. This one ({which}) has the best score on the validation data.
+A {method} search in a space of {cells:,} cells chose one, with seed {seed}. Its cell, one made by hand and a random \
+cell whose network is as large were trained for {epochs:g} epochs. The network in the file is the one with the best \
+score on the validation data: **{which}**. All took {took:.1f} of {minutes:g} minutes.
 
 | network | parameters | validation score |
 |---|---|---|

@@ -4,10 +4,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from naslab import checks, spaces
+from naslab.automl.keeping import kept
 from naslab.automl.plan import Plan
 from naslab.automl.runner import RESERVE, SHARE, seconds_per_epoch, time_of_search
 from naslab.automl.search import POLICY_STEPS, Search
@@ -17,6 +20,7 @@ from naslab.search import darts, enas
 from naslab.training import Recipe, TextRecipe
 
 MOST_EPOCHS = 60.0  # of a training; more time buys more children
+NUMBERS = ("width", "depth", "children", "epochs", "final_epochs", "finalists")  # of a plan, which may be changed
 CHILDREN = 32  # a search that trains children has at least so many, if need be for less than an epoch each
 
 
@@ -26,9 +30,13 @@ def planned(
     method: str = "random",
     *,
     seed: int = 0,
+    folder: Path | str | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Plan:
     """Measures a few steps of training (a second or two) and returns a plan that fits into the minutes.
+
+    If `folder` has an interrupted run with the same minutes, method and seed, its plan is returned, so that `run` goes
+    on with it.
 
     The time of a child is that of the mean of three random cells, and of the three last trainings that of the slowest
     cell. Raises `ValueError` if the minutes are too few: a search needs 8 children of half an epoch.
@@ -36,6 +44,8 @@ def planned(
     checks.positive(minutes=minutes)
     check_task(task)
     plan = first(task, method, minutes, seed)
+    if folder is not None and (earlier := numbers_of(Path(folder), plan)):
+        return replace(plan, **earlier)
     work = of(task, plan)
     budget, rest = 60 * minutes, 1 - RESERVE - SHARE[plan.shares_weights]
     one = (1 - RESERVE) * budget - time_of_search(work, budget, clock)  # seconds, if the trainings have one epoch
@@ -57,6 +67,16 @@ def planned(
     final = rounded(final)
     forecast = {"search": epoch * epochs * children / 60, "trainings": one * final / 60}
     return replace(plan, children=children, epochs=epochs, final_epochs=final, forecast=forecast)
+
+
+def numbers_of(folder: Path, plan: Plan) -> dict[str, Any]:
+    """The numbers of the plan that a folder keeps, or nothing if there is none for the same budget."""
+    if not (folder / "plan.json").exists():
+        return {}
+    found = kept(folder / "plan.json", "method", dict)
+    if any(found.get(name) != getattr(plan, name) for name in ("method", "minutes", "seed")):
+        return {}
+    return {name: found[name] for name in NUMBERS if name in found}
 
 
 def rounded(epochs: float) -> float:

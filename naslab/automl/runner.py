@@ -1,26 +1,24 @@
 """A whole run: a search, three trainings, a choice. It keeps to its minutes and goes on after any interruption."""
 
 import json
-import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from naslab import checks, runs
+from naslab.automl.keeping import Bar, Watch, kept
 from naslab.automl.plan import Plan
 from naslab.automl.search import Search
 from naslab.automl.work import Work, data_hash, of
 from naslab.data import ImageTask, TextTask
 from naslab.networks import count_parameters
 from naslab.spaces import Tokens
-from naslab.steps import checkpoint, jsonl, progress, resume
+from naslab.steps import checkpoint, jsonl, resume
 from naslab.training import finite
 
 SHARE = {False: 0.5, True: 0.35}  # of the budget, for the search at least; True: with shared weights
@@ -101,61 +99,23 @@ def begin(folder: Path, plan: Plan, data: str) -> None:
             )
 
 
-def kept(path: Path, entry: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Returns what the file holds. If there is none, makes it and writes it, as a whole or not at all.
-
-    Raises `ValueError` if it is damaged, or has no such entry.
-    """
-    if not path.exists():
-        runs.replace(path, json.dumps(make(), indent=1).encode())
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        found = None
-    if not isinstance(found, dict) or entry not in found:
-        raise ValueError(f"{path}: damaged: remove the folder, and begin again")
-    return found
-
-
-class Watch:
-    """The time that a run has spent in all its parts, kept in its folder."""
-
-    def __init__(self, folder: Path, minutes: float, clock: Callable[[], float]) -> None:
-        self.path, self.clock, self.start = folder / "spent.json", clock, clock()
-        self.budget = 60 * minutes
-        self.before = kept(self.path, "seconds", lambda: {"seconds": 0.0})["seconds"]
-        checks.number(0, **{f"{self.path}: seconds": self.before})
-
-    @property
-    def spent(self) -> float:
-        return self.before + self.clock() - self.start
-
-    def save(self) -> None:
-        runs.replace(self.path, json.dumps({"seconds": self.spent}).encode())
-
-    @contextmanager
-    def saved(self) -> Iterator[None]:
-        """Saves at the end, also after an exception."""
-        try:
-            yield
-        finally:
-            self.save()
-
-
 def choose(search: Search, folder: Path, watch: Watch) -> dict[str, Any]:
     """Searches, and returns the cell that is found, the one made by hand and a random one of nearly the same size."""
     plan = search.plan
     every = 25 if plan.shares_weights else 1
     end = max(SHARE[plan.shares_weights] * watch.budget, time_of_search(search.work, watch.budget, watch.clock))
-    log, save, show = jsonl(folder / "steps.jsonl"), checkpoint(folder / "search.pt", every), progress(search.number)
+    later = (1 - RESERVE) * watch.budget - end
+    bar = Bar(f"search ({plan.method})", search.number, limit=end - watch.before, later=later)
+    log, save = jsonl(folder / "steps.jsonl"), checkpoint(folder / "search.pt", every)
     for step in search.steps(resume(folder / "search.pt")):
         log(step)  # before the checkpoint: what is searched again replaces its lines
         save(step)
-        show(step)
+        bar(step.index + 1)
         if (step.index + 1) % every == 0:
             watch.save()
         if watch.spent > end:
             break
+    bar.close()
     lines = [json.loads(line) for line in (folder / "steps.jsonl").read_text(encoding="utf-8").splitlines()]
     steps = [(tuple(map(tuple, row["children"])), tuple(row["rewards"])) for row in lines]
     candidates = search.candidates(steps)
@@ -219,16 +179,17 @@ def train(work: Work, tokens: Tokens, epochs: float, folder: Path, name: str, wa
     path, seed = folder / f"{name.replace(' ', '_')}.pt", runs.spawn(work.plan.seed, 5)[4]  # `Search` has the others
     model = work.trainer(epochs, seed).build(tokens)
     if not path.exists():
-        start, failure, hidden = watch.clock(), None, os.environ.get("NASLAB_PROGRESS") == "0"
-        total = round(epochs * work.batches)
-        losses = tqdm(work.losses(model, epochs, seed), name, total, leave=False, disable=hidden)
+        start, failure = watch.clock(), None
+        later = len(NAMES) - 1 - NAMES.index(name)
+        bar = Bar(f"training ({name})", max(1, round(epochs * work.batches)), again=later)
         try:
             with runs.seeded(seed):
-                for _ in finite(losses):
-                    pass
+                for k, _ in enumerate(finite(work.losses(model, epochs, seed)), 1):
+                    bar(k)
             score = work.measure(model)
         except FloatingPointError as error:
             score, failure = 0.0, str(error)
+        bar.close()
         found = {"state": model.state_dict(), "valid": score, "seconds": watch.clock() - start, "failure": failure}
         runs.save(path, found)
         watch.save()

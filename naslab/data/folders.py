@@ -9,9 +9,7 @@ silently: `Pictures.skipped` and `Pictures.duplicates` name every source that is
 """
 
 import hashlib
-import io
 import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +17,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image, ImageOps, UnidentifiedImageError
+import torch
+from PIL import Image
 
 from naslab import checks
 from naslab.data.arrays import distinct_names
+from naslab.data.decoding import Unreadable, cut, decoded, height_and_width, pixels
 from naslab.data.images import ImageTask, _moments, by_turns, image_task, labelled_arrays
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -46,16 +46,24 @@ class Pictures:
     skipped: dict[Path, str]
     duplicates: dict[Path | int, Path | int]
 
-    def split(self, valid: float = 0.15, test: float = 0.15, seed: int = 0) -> "Sample":
+    def split(self, valid: float = 0.15, test: float = 0.15, seed: int = 0, groups: Any = None) -> "Sample":
         """Splits every class at random.
 
-        `valid` and `test` are fractions of each class, at least one image. The split depends on `seed` only. Raises
-        `ValueError` if a class is too small to have an image in every split.
+        `valid` and `test` are fractions of each class, at least one image. `groups` (N,) has a whole number for each
+        image: images with the same number are not separated, and the fractions are met as nearly as that allows. The
+        split depends on `seed` and `groups` only. Raises `ValueError` if a split has no image of a class.
         """
         for what, fraction in (("valid", valid), ("test", test)):
             checks.positive(**{what: fraction})
             checks.number(0, 1, **{what: fraction})
         checks.whole(0, seed=seed)
+        found = self._by_class(valid, test, seed) if groups is None else self._by_group(valid, test, seed, groups)
+        found = {split: chosen[by_turns(self.y[chosen])] for split, chosen in found.items()}
+        sets = [(self.x[chosen], self.y[chosen]) for chosen in found.values()]
+        task = image_task(self.name, self.classes, *sets)
+        return Sample(task, found, *(each.ravel() for each in _moments(sets[0][0])))
+
+    def _by_class(self, valid: float, test: float, seed: int) -> dict[str, np.ndarray]:
         places: dict[str, list[int]] = {split: [] for split in SPLITS}
         for k, rng in enumerate(np.random.default_rng(seed).spawn(len(self.classes))):
             own = rng.permutation(np.flatnonzero(self.y == k))
@@ -66,11 +74,40 @@ class Pictures:
                 raise ValueError(f"class {self.classes[k]!r}: got {sizes}, expected at least 1 in each split")
             for split, part in zip(SPLITS, np.split(own, (of_train, of_train + of_valid)), strict=True):
                 places[split].extend(part.tolist())
-        found = {split: np.array(chosen) for split, chosen in places.items()}
-        found = {split: chosen[by_turns(self.y[chosen])] for split, chosen in found.items()}
-        sets = [(self.x[chosen], self.y[chosen]) for chosen in found.values()]
-        task = image_task(self.name, self.classes, *sets)
-        return Sample(task, found, *(each.ravel() for each in _moments(sets[0][0])))
+        return {split: np.array(chosen) for split, chosen in places.items()}
+
+    def _by_group(self, valid: float, test: float, seed: int, groups: Any) -> dict[str, np.ndarray]:
+        """Puts each group into the split that lacks most of its classes: large ones first, equal ones at random."""
+        of = np.asarray(groups)
+        if of.shape != self.y.shape or of.dtype.kind not in "iu":
+            got = f"{of.dtype} of shape {of.shape}"
+            raise ValueError(f"groups: got {got}, expected whole numbers of shape {self.y.shape}")
+        if valid + test >= 1:
+            raise ValueError(f"test: got {test:g}, expected less than {1 - valid:g}, so that train has images")
+        of = np.unique(of, return_inverse=True)[1]
+        counts = np.zeros((of.max() + 1, len(self.classes)))
+        np.add.at(counts, (of, self.y), 1)
+        to_come = (counts > 0).sum(0)  # groups of each class
+        for kind, number in zip(self.classes, to_come, strict=True):
+            if number < len(SPLITS):
+                raise ValueError(f"groups: got {number} for class {kind!r}, expected at least 1 in each split")
+        order = np.random.default_rng(seed).permutation(len(counts))
+        order = order[np.argsort(-np.log2(counts[order].sum(1)).round(), kind="stable")]  # twice as large: earlier
+        fractions, have = np.array([[1 - valid - test], [valid], [test]]), np.zeros((len(SPLITS), len(self.classes)))
+        chosen = np.zeros(len(counts), dtype=np.int64)
+        for group in order:
+            share = counts[group] / counts.sum(0)
+            to_come = to_come - (share > 0)
+            without = (have == 0).sum(0) - ((have == 0) & (share > 0))  # a row for each split it may go to
+            unmet = np.maximum(without - to_come, 0).sum(1)
+            error = (share * (2 * (have - fractions) + share) / fractions).sum(1)  # (have - f)^2 / f grows
+            chosen[group] = np.lexsort((error, unmet))[0]
+            have[chosen[group]] += share
+        found = {split: np.flatnonzero(chosen[of] == k) for k, split in enumerate(SPLITS)}
+        for split, places in found.items():
+            for kind in np.setdiff1d(np.arange(len(self.classes)), self.y[places]):
+                raise ValueError(f"groups: got too few: {split} has no image of class {self.classes[kind]!r}")
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +122,11 @@ class Sample:
     places: dict[str, np.ndarray]
     mean: np.ndarray
     deviation: np.ndarray
+
+    def pixels(self, images: Any) -> np.ndarray:
+        """Normalised images (N, C, H, W) of the task as they were before, float64 (N, C, H, W)."""
+        x = np.asarray(images.detach().cpu() if isinstance(images, torch.Tensor) else images, np.float64)
+        return x * self.deviation[:, None, None] + self.mean[:, None, None]
 
 
 def from_arrays(name: str, classes: Sequence[str], images: Any, labels: Any) -> Pictures:
@@ -190,7 +232,7 @@ def read_files(
     be read and `skip_unreadable` is False.
     """
     checks.flag(skip_unreadable=skip_unreadable)
-    shape = _shape(size)
+    shape = height_and_width(size)
     if grey is not None:
         checks.flag(grey=grey)
     images: list[Image.Image] = []
@@ -202,7 +244,7 @@ def read_files(
             raw = file.read_bytes()
             digest = hashlib.sha256(raw).digest()
             if digest not in kept:
-                image = _decoded(raw)
+                image = decoded(raw)
         except (OSError, Unreadable) as error:
             skipped[file] = "there is no such file" if isinstance(error, FileNotFoundError) else str(error)
             continue
@@ -214,8 +256,8 @@ def read_files(
             continue
         if shape is None and images and image.size != images[0].size:
             shape = (32, 32)
-            images = [_cut(each, shape) for each in images]
-        images.append(_cut(image, shape) if shape else image)
+            images = [cut(each, shape) for each in images]
+        images.append(cut(image, shape) if shape else image)
         kept[digest] = file, label
         _check_memory(name, len(paths), images[0])
     if skipped and not skip_unreadable:
@@ -225,12 +267,8 @@ def read_files(
     y = np.array([label for _, label in kept.values()], dtype=np.int64)
     _check_classes(name, classes, y)
     one = all(image.mode == "L" for image in images) if grey is None else grey
-    x = np.stack([_pixels(image, one) for image in images])
+    x = np.stack([pixels(image, one) for image in images])
     return Pictures(name, tuple(classes), x, y, tuple(file for file, _ in kept.values()), skipped, duplicates)
-
-
-class Unreadable(Exception):
-    """A file is not an image that Pillow can decode. The message says why."""
 
 
 def _check_classes(name: str, classes: Sequence[str], y: np.ndarray) -> None:
@@ -241,8 +279,8 @@ def _check_classes(name: str, classes: Sequence[str], y: np.ndarray) -> None:
 
 def _check_memory(name: str, files: int, image: Image.Image) -> None:
     width, height = image.size
-    if (pixels := files * width * height) > MOST_PIXELS:
-        got = f"{files:,} images of {height}x{width}, {pixels:,} pixels"
+    if (number := files * width * height) > MOST_PIXELS:
+        got = f"{files:,} images of {height}x{width}, {number:,} pixels"
         raise ValueError(f"{name}: got {got}; expected at most {MOST_PIXELS:,}: pass a smaller size")
 
 
@@ -253,47 +291,3 @@ def _images_below(folder: Path) -> list[Path]:
         folders[:] = [each for each in folders if not each.startswith(".")]
         found += [Path(here, each) for each in files if each.lower().endswith(SUFFIXES) and not each.startswith(".")]
     return sorted(found)
-
-
-def _shape(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
-    """(height, width)."""
-    if size is None:
-        return None
-    height, width = size if isinstance(size, tuple) and len(size) == 2 else (size, size)
-    checks.whole(4, 1025, **{"size (height)": height, "size (width)": width})
-    return int(height), int(width)
-
-
-def _decoded(raw: bytes) -> Image.Image:
-    """The image, upright, in mode L or RGB. Raises `Unreadable`."""
-    if not raw:
-        raise Unreadable("the file is empty")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(raw), formats=("PNG", "JPEG")) as opened:
-                opened.load()
-                image = ImageOps.exif_transpose(opened)
-    except UnidentifiedImageError:
-        raise Unreadable("neither PNG nor JPEG") from None
-    except Exception as error:  # of any type: decoders of damaged files raise many
-        raise Unreadable(str(error).partition("\n")[0] or type(error).__name__) from None
-    if image.mode.startswith("I"):  # 16 bits
-        return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
-    if image.mode in ("LA", "RGBA") or "transparency" in image.info:
-        colours, over = image.mode not in ("L", "LA"), image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", over.size, "white"), over)
-        return image.convert("RGB" if colours else "L")
-    return image.convert("L" if image.mode in ("1", "L") else "RGB")
-
-
-def _cut(image: Image.Image, shape: tuple[int, int]) -> Image.Image:
-    """The largest centred part with the proportions of `shape`, resized to it."""
-    height, width = shape
-    return ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
-
-
-def _pixels(image: Image.Image, grey: bool) -> np.ndarray:
-    """(C, H, W) uint8."""
-    pixels = np.asarray(image.convert("L" if grey else "RGB"))
-    return pixels[None] if grey else pixels.transpose(2, 0, 1)

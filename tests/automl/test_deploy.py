@@ -139,7 +139,7 @@ def test_the_card_has_data_plan_cell_scores_and_files(images, text, tmp_path):
             "accuracy 0.9",
             facts["cell"],
             facts["data"]["sha256"],
-            "By random search",
+            "A random search",
             "with seed 0",
         ):
             assert words in found

@@ -5,9 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
-from naslab.automl.evaluation import Classified, bits_per_token, classified
+from naslab.automl.evaluation import Classified, bits_per_token, classified, pareto_front
 from naslab.data import text_task
 from naslab.networks import build_recurrent
 from naslab.spaces import darts_rnn
@@ -52,3 +54,31 @@ def test_bits_are_those_of_the_perplexity_of_each_stretch():
     assert found.values == pytest.approx(expected, rel=1e-5) and found.n == 8
     with pytest.raises(ValueError, match="stretches: got 200, too many for 323 tokens"):
         bits_per_token(model, task, stretches=200)
+
+
+COORDINATES = st.integers(-3, 3)  # few values, so that many are equal
+
+
+@given(st.lists(st.tuples(COORDINATES, COORDINATES), max_size=12))
+@settings(deadline=None)
+def test_the_front_has_exactly_the_points_that_no_other_beats(points):
+    costs, scores = [c for c, _ in points], [s for _, s in points]
+    found = pareto_front(costs, scores)
+    for k, (cost, score) in enumerate(points):
+        cheaper = [s for c, s in points if c < cost]  # these must score less
+        as_cheap = [s for c, s in points if c == cost]  # these may score as much
+        assert (k in found) == (score > max(cheaper, default=-math.inf) and score == max(as_cheap))
+    assert len({*found}) == len(found)
+    assert [costs[k] for k in found] == sorted(costs[k] for k in found)
+    assert [scores[k] for k in found] == sorted(scores[k] for k in found)
+    assert pareto_front(np.array(costs), np.array(scores)) == found
+
+
+def test_equal_points_are_all_on_the_front_in_their_order():
+    assert pareto_front([2, 1, 2, 2, 1], [5, 3, 5, 4, 3]) == [1, 4, 0, 2]
+    assert pareto_front([], []) == [] and pareto_front([0.5], [-1.0]) == [0]
+
+
+def test_a_front_needs_a_score_for_each_cost():
+    with pytest.raises(ValueError, match="scores: got 1, expected 2, as many as costs"):
+        pareto_front([1, 2], [1])

@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+import torch
 
 from naslab.automl.reading import read
 from naslab.data import ImageTask, TextTask
@@ -27,6 +28,20 @@ def test_each_kind_of_path_is_read(tmp_path):
     with pytest.raises(ValueError, match=r"empty.png \(the file is empty\)"):
         read(root)
     assert len(read(root, skip_unreadable=True)[1].places["test"]) == 2
+
+
+def test_the_task_is_on_the_device_and_the_sample_has_the_same(tmp_path):
+    root = fill(tmp_path / "pets", each=8)
+    (tmp_path / "novel.txt").write_text("so it goes. " * 1000)
+    for device in ("cpu", torch.device("meta")):
+        task, sample = read(root, device=device)
+        assert sample.task is task
+        parts = [each for part in (task.train, task.valid, task.test) for each in (part.x, part.y)]
+        text, nothing = read(tmp_path / "novel.txt", device=device)
+        assert {each.device for each in (*parts, text.train, text.valid, text.test)} == {torch.device(device)}
+        assert nothing is None
+    with pytest.raises(RuntimeError, match="device"):
+        read(root, device="no such device")
 
 
 @pytest.mark.parametrize("name", ["gone", "gone.csv", "gone.txt", "model.bin"])

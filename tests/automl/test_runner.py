@@ -205,6 +205,66 @@ def test_what_is_no_task_or_budget_is_refused():
         planned(IMAGES, 1, "grid")
 
 
+def test_the_plan_of_an_interrupted_run_is_returned_and_nothing_is_measured(tmp_path):
+    for k, task in enumerate((IMAGES, TEXT)):
+        for method in METHODS:
+            folder = tmp_path / f"{k}{method}"
+            plan = planned(task, 20, method, seed=3, folder=folder, clock=Ticking())
+            assert plan == planned(task, 20.0, method, seed=3, clock=Ticking())  # there is no folder yet
+            changes = {"children": 9, "epochs": 0.5, "final_epochs": 1.5, "width": 6, "depth": 2, "finalists": 3}
+            plan = replace(plan, **changes)
+            with pytest.raises(KeyboardInterrupt):
+                run(task, plan, folder, clock=Interrupting(1))
+            kept = (folder / "plan.json").read_bytes()
+            again = planned(task, 20, method, seed=3, folder=str(folder), clock=None)
+            assert again == plan and (folder / "plan.json").read_bytes() == kept
+
+
+def test_a_run_goes_on_with_the_plan_that_its_folder_has(tmp_path):
+    plan = replace(planned(IMAGES, 20, clock=Ticking()), width=4, children=5, epochs=1.0, final_epochs=1.0)
+    whole = run(IMAGES, plan, tmp_path / "whole", clock=stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run(IMAGES, plan, tmp_path / "parts", clock=Interrupting(8))
+    assert len((tmp_path / "parts" / "steps.jsonl").read_text().splitlines()) in range(1, 5)
+    again = planned(IMAGES, 20, folder=tmp_path / "parts", clock=None)
+    assert summary(run(IMAGES, again, tmp_path / "parts", clock=stopped)) == summary(whole)
+    assert planned(IMAGES, 20, folder=tmp_path / "parts", clock=None) == plan  # also when it has ended
+
+
+@pytest.mark.parametrize("changes", [{"minutes": 21}, {"method": "darts"}, {"seed": 1}, {"folder": "empty"}])
+def test_for_another_budget_method_or_seed_all_is_measured_anew(tmp_path, changes):
+    (tmp_path / "empty").mkdir()
+    plan = replace(planned(IMAGES, 20, clock=Ticking()), children=7)
+    with pytest.raises(KeyboardInterrupt):
+        run(IMAGES, plan, tmp_path / "kept", clock=Interrupting(1))
+    settings = {"minutes": 20, "method": "random", "seed": 0} | changes
+    folder = tmp_path / settings.pop("folder", "kept")
+    found = planned(IMAGES, **settings, folder=folder, clock=Ticking())
+    assert found == planned(IMAGES, **settings, clock=Ticking()) and found.forecast
+    assert not [*(tmp_path / "empty").iterdir()]
+    if folder.name == "kept":
+        with pytest.raises(ValueError, match="use a new folder"):
+            run(IMAGES, found, folder, clock=stopped)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"\xff", b'"method"'])
+def test_a_damaged_plan_is_named(tmp_path, content):
+    (tmp_path / "plan.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"plan\.json: damaged: remove the folder, and begin again"):
+        planned(IMAGES, 20, folder=tmp_path, clock=None)
+    assert (tmp_path / "plan.json").read_bytes() == content
+
+
+@pytest.mark.parametrize(("name", "value"), [("children", "many"), ("epochs", -1), ("width", None), ("depth", 1.5)])
+def test_a_number_of_a_kept_plan_that_is_none_is_named(tmp_path, name, value):
+    with pytest.raises(KeyboardInterrupt):
+        run(IMAGES, FOR_IMAGES, tmp_path, clock=Interrupting(1))
+    kept = json.loads((tmp_path / "plan.json").read_text())
+    (tmp_path / "plan.json").write_text(json.dumps(kept | {name: value}))
+    with pytest.raises(ValueError, match=f"{name}: got"):
+        planned(IMAGES, 10, folder=tmp_path, clock=None)
+
+
 # --- what is searched
 
 

@@ -3,15 +3,16 @@
 import io
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from naslab.data import folders
+from naslab.data import decoding, folders
 from naslab.data.folders import Pictures, from_arrays, read_folder, read_table
 from tests.data.files import fill, picture
 
@@ -80,7 +81,7 @@ def test_every_mode_becomes_grey_or_colours(mode):
     image, expected = modes()[mode]
     file = io.BytesIO()
     image.save(file, "PNG")
-    decoded = folders._decoded(file.getvalue())
+    decoded = decoding.decoded(file.getvalue())
     assert decoded.mode == ("L" if len(expected) == 1 else "RGB")
     assert (np.asarray(decoded).reshape(-1, len(expected)) == expected).all()
 
@@ -89,13 +90,13 @@ def test_a_photograph_is_turned_as_its_camera_says():
     image, exif, file = Image.new("RGB", (8, 4), "black"), Image.Exif(), io.BytesIO()
     exif[0x0112] = 6  # turn by 90 degrees
     image.save(file, "JPEG", exif=exif)
-    assert folders._decoded(file.getvalue()).size == (4, 8)
+    assert decoding.decoded(file.getvalue()).size == (4, 8)
 
 
 def test_a_cmyk_photograph_becomes_colours():
     file = io.BytesIO()
     Image.new("CMYK", (4, 4)).save(file, "JPEG")
-    assert folders._decoded(file.getvalue()).mode == "RGB"
+    assert decoding.decoded(file.getvalue()).mode == "RGB"
 
 
 @pytest.fixture
@@ -131,8 +132,8 @@ def test_whatever_happens_to_a_file_it_is_read_or_unreadable(place, noise):
     place %= len(raw)
     raw[place : place + len(noise)] = noise
     try:
-        assert folders._decoded(bytes(raw)).mode in ("L", "RGB")
-    except folders.Unreadable as error:
+        assert decoding.decoded(bytes(raw)).mode in ("L", "RGB")
+    except decoding.Unreadable as error:
         assert str(error)
 
 
@@ -140,8 +141,8 @@ def test_a_bomb_is_unreadable(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     file = io.BytesIO()
     picture(0).save(file, "PNG")
-    with pytest.raises(folders.Unreadable, match="pixels"):
-        folders._decoded(file.getvalue())
+    with pytest.raises(decoding.Unreadable, match="pixels"):
+        decoding.decoded(file.getvalue())
 
 
 def test_copies_count_once_and_must_agree(tmp_path):
@@ -207,6 +208,137 @@ def test_bad_splits(settings_, message):
         some([9, 8]).split(**{"valid": 0.5, "test": 0.1} | settings_)
 
 
+# --- groups that stay together
+
+
+def fractions_of(pictures, sample):
+    """(split, class) of the images of each class."""
+    whole = np.bincount(pictures.y)
+    return np.array([np.bincount(pictures.y[each], minlength=len(whole)) for each in sample.places.values()]) / whole
+
+
+@st.composite
+def grouped(draw, mixed):
+    """Labels, groups in any order, and the smallest possible error of a class: its largest group."""
+    classes = draw(st.integers(2, 4))
+    kinds = st.lists(st.integers(0, classes - 1), min_size=1, max_size=4) if mixed else st.just(())
+    sizes = draw(st.lists(st.tuples(st.integers(1, 9), kinds), min_size=3 * classes, max_size=40))
+    of = [kind if mixed else (k % classes,) for k, (_, kind) in enumerate(sizes)]
+    y = np.concatenate([np.resize(kind, size) for kind, (size, _) in zip(of, sizes, strict=True)])
+    groups = np.repeat(draw(st.permutations(range(-5, len(sizes) - 5))), [size for size, _ in sizes])
+    order = draw(st.randoms(use_true_random=False)).sample(range(len(y)), len(y))
+    return y[order], groups[order]
+
+
+def labelled(y):
+    x = np.arange(len(y) * 16, dtype=np.float64).reshape(-1, 1, 4, 4)
+    return Pictures("some", tuple("abcdefg"[: y.max() + 1]), x, y, tuple(range(len(y))), {}, {})
+
+
+def check_groups(y, groups, sample):
+    places = sample.places
+    assert sorted(np.concatenate([*places.values()])) == list(range(len(y)))
+    of_split = [{*groups[each].tolist()} for each in places.values()]
+    assert sum(map(len, of_split)) == len({*groups.tolist()})
+    for split, each in places.items():
+        assert getattr(sample.task, split).y.tolist() == y[each].tolist()
+        assert {*y[each].tolist()} == {*y.tolist()}
+
+
+@given(grouped(mixed=False), st.floats(0.05, 0.3), st.floats(0.05, 0.3), st.integers(0, 9))
+@settings(max_examples=100, deadline=None)
+def test_groups_of_one_class_are_not_separated_and_the_fractions_are_met(labels, valid, test, seed):
+    y, groups = labels
+    sample = labelled(y).split(valid, test, seed, groups)
+    check_groups(y, groups, sample)
+    largest = np.array([max(np.bincount(groups[y == k] + 5)) / (y == k).sum() for k in range(y.max() + 1)])
+    expected = np.array([[1 - valid - test], [valid], [test]])
+    assert (np.abs(fractions_of(labelled(y), sample) - expected) <= 2 * largest).all()
+
+
+@given(grouped(mixed=True), st.integers(0, 9))
+@settings(max_examples=100, deadline=None)
+def test_groups_of_several_classes_are_not_separated(labels, seed):
+    y, groups = labels
+    assume({*y.tolist()} == {*range(y.max() + 1)} and y.max() > 0)
+    fewest = min(len({*groups[y == k].tolist()}) for k in range(y.max() + 1))
+    try:
+        sample = labelled(y).split(seed=seed, groups=groups)
+    except ValueError as error:
+        assert fewest < 6 and str(error).startswith("groups: got")
+        return
+    assert fewest >= 3
+    check_groups(y, groups, sample)
+
+
+def test_turned_images_stay_with_the_image_and_all_fractions_are_met():
+    """The class is the turn, as in lessons that predict it: every group has every class once."""
+    y, groups = np.tile(np.arange(4), 200), np.repeat(np.arange(200), 4)
+    sample = labelled(y).split(0.2, 0.1, 3, groups)
+    check_groups(y, groups, sample)
+    expected = np.array([[0.7], [0.2], [0.1]])
+    assert np.abs(fractions_of(labelled(y), sample) - expected).max() < 0.011
+
+
+def test_a_class_of_few_groups_leaves_the_fractions_of_the_others():
+    y = np.repeat([0, 1], [100, 12])
+    groups = np.concatenate([np.arange(100), 100 + np.arange(12) // 4])
+    found = fractions_of(labelled(y), labelled(y).split(groups=groups))
+    assert found[:, 0].tolist() == [0.7, 0.15, 0.15] and found[:, 1] == pytest.approx([1 / 3] * 3)
+
+
+def test_large_groups_go_where_they_fit():
+    y = np.repeat([0, 1], [100, 100])
+    groups = np.repeat(np.arange(12), [60, 10, 10, 10, 5, 5] * 2)
+    for seed in range(5):
+        found = labelled(y).split(0.15, 0.15, seed, groups)
+        assert np.abs(fractions_of(labelled(y), found) - [[0.7], [0.15], [0.15]]).max() <= 0.1
+        assert {0, 6} <= {*groups[found.places["train"]].tolist()}
+
+
+def test_a_split_by_groups_depends_on_the_seed_and_the_groups_only():
+    y, groups = np.arange(90) % 3, np.arange(90) // 3
+    seeds = (0, 0, 1, 2**32, 2**32 + 1, 2**63 - 1)
+    np.random.seed(0)
+    places = [labelled(y).split(seed=seed, groups=groups).places["test"].tolist() for seed in seeds]
+    assert places[0] == places[1] and len({*map(tuple, places)}) == 5
+    again = labelled(y).split(groups=groups.tolist()).places["test"].tolist()
+    many = labelled(y).split(groups=7 * groups.astype(np.uint64) + 2**63).places["test"].tolist()
+    assert again == many == places[0]  # only which are equal counts, and their order
+    other = replace(labelled(y), x=labelled(y).x[::-1] ** 2)
+    assert other.split(groups=groups).places["test"].tolist() == places[0]
+    with pytest.raises(ValueError, match="seed: got 9223372036854775808, expected an int of at least 0 and below"):
+        labelled(y).split(seed=2**63, groups=groups)
+
+
+@pytest.mark.parametrize(
+    ("groups", "changes", "message"),
+    [
+        ([0, 1, 2], {}, r"groups: got int64 of shape \(3,\), expected whole numbers of shape \(18,\)"),
+        (np.arange(18.0), {}, "groups: got float64 of shape"),
+        (np.arange(18) > 3, {}, "groups: got bool of shape"),
+        (["a"] * 18, {}, "groups: got <U1 of shape"),
+        (np.zeros((18, 1), int), {}, r"groups: got int64 of shape \(18, 1\)"),
+        (
+            [0] * 3 + [1] * 3 + [2] * 3 + [3] * 4 + [4] * 5,
+            {},
+            "groups: got 2 for class 'b', expected at least 1 in each",
+        ),
+        (range(18), {"valid": 0.5, "test": 0.5}, "test: got 0.5, expected less than 0.5, so that train has images"),
+    ],
+)
+def test_groups_that_are_refused(groups, changes, message):
+    with pytest.raises(ValueError, match=message):
+        some([9, 9]).split(**changes, groups=groups)
+
+
+def test_a_split_without_a_class_is_named():
+    """Class a needs groups 0, 1, 2 apart, so b puts 3 where 2 is, and c has two of its three groups in one split."""
+    y, groups = np.array([0, 1, 0, 1, 0, 2, 1, 2, 2]), np.array([0, 0, 1, 1, 2, 2, 3, 3, 4])
+    with pytest.raises(ValueError, match=r"groups: got too few: .* has no image of class '[abc]'"):
+        labelled(y).split(groups=groups)
+
+
 def test_arrays_are_taken_as_they_are_but_once():
     x = np.arange(6 * 16, dtype=np.float64).reshape(6, 1, 4, 4)
     x[4] = x[1]
@@ -231,6 +363,21 @@ def test_a_sample_says_how_its_images_come_from_the_pixels():
         assert np.abs(getattr(sample.task, split).x.numpy() - expected).max() < 1e-5
     train = found.x[sample.places["train"]]
     assert sample.mean == pytest.approx(train.mean((0, 2, 3)), rel=1e-12) and sample.deviation[1] == 1
+
+
+@pytest.mark.parametrize("kind", ["uint8", "float64"])
+def test_a_sample_gives_back_the_pixels(kind):
+    """Of every split, as a tensor or an array; a constant channel, too."""
+    x = np.random.default_rng(0).integers(0, 256, (20, 3, 5, 4)).astype(kind)
+    x[:, 1] = 7
+    pictures = from_arrays("mine", ("a", "b"), x, np.arange(20) % 2)
+    sample = pictures.split(seed=1)
+    for split, places in sample.places.items():
+        images = getattr(sample.task, split).x
+        for each in (images, images.numpy(), images[:1], images[:0], images.clone().requires_grad_()):
+            found = sample.pixels(each)
+            assert found.dtype == np.float64 and found.shape == (len(each), 3, 5, 4)
+            assert (found.round(4) == x[places[: len(each)]]).all()
 
 
 def test_a_class_of_two_images_is_named():

@@ -4,6 +4,7 @@ import base64
 
 import nbconvert
 import nbformat
+import numpy as np
 import torch
 from cases import controller_of, recorded
 from test_view import sample
@@ -11,8 +12,10 @@ from test_view import sample
 from naslab import spaces, tables, view
 from naslab.networks import MixedOp
 from naslab.view.canvas import above
+from naslab.view.doubt import doubt_picture
 from naslab.view.race import record
 from naslab.view.widgets.base import Pictured
+from naslab.view.widgets.predictor import predictor
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -22,6 +25,9 @@ def all_widgets():
     macro, tree = spaces.MacroSpace(layers=3), spaces.TreeSpace(base=2)
     controller, edge = controller_of(macro), MixedOp(spaces.DARTS_OPS, 2, 1, affine=False, pool_norm=True)
     one, other = sample(macro, 0), sample(macro, 1)
+    widget = predictor(lambda pixels: np.array([[0.25, 0.75]]), "ab", (1, 4, 4))
+    widget.pad.value = [9] * 16
+    yield widget, doubt_picture(widget.pixels, "ab", widget.probabilities)
     widget = view.string_explorer(macro, one, len)
     widget.tokens = other
     yield widget, view.architecture(macro, other)
