@@ -3,6 +3,7 @@
 SCREENSHOTS=1 puts pictures of all pages into build/screenshots/. Set CHROMIUM to a browser that is not found by itself.
 """
 
+import io
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from PIL import Image
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 from promise import chromium
 
@@ -582,6 +584,43 @@ def work_the_search_race(page: Page) -> None:
 
 
 # lesson -> what a reader does with its widgets
+def work_the_predictor(page: Page) -> None:
+    """A mouse and keys draw on the pad, buttons change the image, a file is uploaded: the prediction follows."""
+    pad = page.locator("canvas[role='application']").first
+    widget = page.locator(".jp-OutputArea-output:has(canvas[role='application'])").first
+    text = widget.locator(".widget-html-content", has_text="doubt").first
+    pad.scroll_into_view_if_needed()
+
+    def seen() -> tuple[str, str]:
+        page.wait_for_timeout(1500)  # text and drawings are messages of their own
+        return text.inner_text(), drawn(widget)
+
+    views = [seen()]
+    press(widget.get_by_role("button", name="Next example"))
+    views.append(seen())
+    press(widget.get_by_role("button", name="Clear"))
+    views.append(seen())
+    box = pad.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 10)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] - 10)
+    page.mouse.up()
+    views.append(seen())
+    for key in ("ArrowLeft", "ArrowLeft", "Space"):
+        press(pad, key)
+    views.append(seen())
+    picture = io.BytesIO()
+    Image.new("L", (8, 8), 130).save(picture, "PNG")
+    file = {"name": "grey.png", "mimeType": "image/png", "buffer": picture.getvalue()}
+    with page.expect_file_chooser() as chooser:
+        widget.get_by_role("button", name="Upload").click()
+    chooser.value.set_files([file])
+    views.append(seen())
+    assert len({drawing for _, drawing in views}) == len(views)
+    narrow(page, widget, "predictor")
+
+
 WORK = {
     "00": [work_the_duel],
     "01": [work_the_string_explorer],
@@ -594,4 +633,5 @@ WORK = {
     "08": [work_the_toy_landscape],
     "09": [work_the_search_scrubber],
     "10": [work_the_search_race],
+    "12": [work_the_predictor],
 }

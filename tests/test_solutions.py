@@ -1,19 +1,23 @@
-"""The solutions of lessons 05 to 09 against something independent: enumeration, brute force, autograd.
+"""The solutions of lessons 05 to 09 and 12 against something independent: enumeration, brute force, autograd.
 
 The check of an exercise compares an answer with its solution, so it cannot find a fault of the solution.
 """
 
 from dataclasses import replace
+from fractions import Fraction
 from itertools import pairwise, product
 from math import comb, prod
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
 from torch.autograd.functional import hessian, jacobian
 
-from naslab import genotypes, networks, spaces
-from naslab.exercises import lesson_05, lesson_06, lesson_07, lesson_08, lesson_09
+from naslab import automl, genotypes, networks, spaces
+from naslab.exercises import lesson_05, lesson_06, lesson_07, lesson_08, lesson_09, lesson_12
 from naslab.ops import highway
 from naslab.search import darts
 
@@ -357,3 +361,31 @@ def test_op_parameters_add_up_to_the_difference_of_published_networks(channels):
     with torch.device("meta"):
         built = [networks.count_parameters(networks.build(space, t, channels=channels, cells=8)) for t in (v1, v2)]
     assert built[1] - built[0] == of_ops(v2) - of_ops(v1) != 0
+
+
+def test_a_search_has_met_a_better_cell_after_enough_draws_and_not_one_before():
+    for cells in range(2, 40):
+        for better in range(1, cells):
+            miss, n = Fraction(cells - better, cells), lesson_12.enough(better, cells)
+            assert miss**n <= Fraction(1, 20) < miss ** (n - 1)
+
+
+@pytest.mark.parametrize("n", [1, 10, 269, 10**6])
+def test_at_least_is_the_end_of_wilsons_interval(n):
+    exact = binomtest(n, n).proportion_ci(method="wilson").low  # with z = 1.95996...
+    assert lesson_12.at_least(n) == pytest.approx(exact, rel=1e-4)
+
+
+def test_the_images_seen_are_those_of_all_ways_to_split():
+    chances = {"train": 0.6, "valid": 0.2, "test": 0.2}
+    ways = product(chances.items(), repeat=2)  # where the two other images of a scene are
+    found = sum(p * q for (one, p), (other, q) in ways if "train" in (one, other))
+    assert lesson_12.seen() == pytest.approx(found, rel=1e-12)
+
+
+@given(st.sets(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=8))
+def test_the_front_is_that_of_all_pairs_and_of_the_package(points):
+    points = sorted(points)
+    beaten = {p for p in points for q in points if p != q and q[0] <= p[0] and q[1] >= p[1]}
+    assert lesson_12.front(points) == [p for p in points if p not in beaten]
+    assert lesson_12.front(points) == [points[k] for k in automl.pareto_front(*zip(*points, strict=True))]

@@ -26,6 +26,8 @@ GIVEN = {  # the charts that are compared to the byte, by lesson and title, and 
     ("03", "8,192 networks, all of them trained"): "counts of a table that is given",
     ("05", "A path in the supergraph"): "counts of steps",
     ("07", "Two objectives that agree at the corners"): "a line and a parabola over given numbers",
+    ("12", "What was read"): "the pixels of the data",
+    ("12", "Which photo is it from?"): "the pixels of the data",
     ("10", "125 cells, all of them trained"): "counts of a table that is given; marks: their mean and their maximum",
 }
 
