@@ -297,7 +297,7 @@ LESSONS = {
     "09": darts_step,
     "10": truth_step,
     "11": lambda n, device: one_step(CHILDREN["macro"], (3, 8, 8), training.Recipe(n["epochs"]), device),
-    "12": lambda n, device: one_step(CHILDREN["bench"], (1, 8, 8), training.Recipe(n["epochs"]), device),
+    "12": lambda n, device: one_step(CHILDREN["bench"], (3, 8, 8), training.Recipe(n["epochs"]), device),
 }
 
 

@@ -62,33 +62,6 @@ def predicted(model: Path, image: Image.Image) -> str:
     return names[session.run(None, {"pixels": pixels.astype(np.float32)})[0][0].argmax()]
 
 
-def test_a_folder_becomes_a_model_within_its_minutes(tmp_path: Path) -> None:
-    """The line may take a fifth more than the minutes: it also starts a kernel, exports and tests.
-
-    On a quiet machine it takes its CPU seconds, for it has one thread. Others' work does not add to them, while what
-    the run itself counts is wall time.
-    """
-    minutes = 0.75
-    rng = flowers(tmp_path / "folder")
-    before = os.times()
-    code, errors = ended(begin(tmp_path, data="./folder", minutes=minutes))
-    after = os.times()
-    used = after.children_user + after.children_system - before.children_user - before.children_system
-    assert code == 0, errors
-    kept = tmp_path / "build" / "folder-model"
-    assert json.loads((kept / "plan.json").read_text())["minutes"] == minutes
-    assert json.loads((kept / "spent.json").read_text())["seconds"] <= 60 * minutes
-    assert used <= 1.2 * 60 * minutes * FACTOR
-    assert (kept / "model.pt2").stat().st_size > 0
-    card = (kept / "card.md").read_text(encoding="utf-8")
-    assert "folder" in card and "Test accuracy" in card and all(name in card for name in COLOURS)
-    right = [predicted(kept / "model.onnx", flower(rng, name)) == name for name in COLOURS for _ in range(5)]
-    assert sum(right) >= 14
-    cells = json.loads((tmp_path / "out.ipynb").read_text(encoding="utf-8"))["cells"]
-    printed = "".join(str(output.get("text", "")) for cell in cells for output in cell.get("outputs", ()))
-    assert "he model and its card are in build/folder-model" in printed
-
-
 def kill(process: subprocess.Popen[str]) -> None:
     """Ends the line and its kernel at once, as if the power were cut."""
     killed = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
@@ -99,9 +72,10 @@ def kill(process: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGKILL")
-def test_after_a_kill_the_same_line_goes_on(tmp_path: Path) -> None:
+def test_a_folder_becomes_a_model_within_its_minutes_also_after_a_kill(tmp_path: Path) -> None:
+    """The same line goes on. The run counts the time of both parts, and what is outside it counts in CPU seconds."""
     rng = flowers(tmp_path / "folder")
-    settings = {"data": "./folder", "minutes": 0.4, "method": "reinforce"}
+    settings: dict[str, Any] = {"data": "./folder", "minutes": 0.5, "method": "reinforce"}
     kept = tmp_path / "build" / "folder-model"
     process = begin(tmp_path, **settings)
     steps, end = [], time.monotonic() + 60 * FACTOR
@@ -113,19 +87,29 @@ def test_after_a_kill_the_same_line_goes_on(tmp_path: Path) -> None:
     kill(process)
     assert len(steps) >= 2 and not (kept / "chosen.json").exists()
     plan = (kept / "plan.json").read_bytes()
+    before = os.times()
     code, errors = ended(begin(tmp_path, **settings))
+    after = os.times()
     assert code == 0, errors
+    used = after.children_user + after.children_system - before.children_user - before.children_system
+    assert used <= (60 * settings["minutes"] + 15) * FACTOR  # a kernel starts, two files are exported
+    assert json.loads((kept / "spent.json").read_text())["seconds"] <= 1.2 * 60 * settings["minutes"] * FACTOR
     assert (kept / "plan.json").read_bytes() == plan
-    after = (kept / "steps.jsonl").read_text().splitlines()
-    assert after[:2] == steps[:2] and len(after) > 2
-    assert [json.loads(line)["index"] for line in after] == [*range(len(after))]
-    assert predicted(kept / "model.onnx", flower(rng, "tulip")) == "tulip"
+    later = (kept / "steps.jsonl").read_text().splitlines()
+    assert later[:2] == steps[:2] and [json.loads(line)["index"] for line in later] == [*range(len(later))]
+    card = (kept / "card.md").read_text(encoding="utf-8")
+    assert "folder" in card and "Test accuracy" in card and all(name in card for name in COLOURS)
+    right = [predicted(kept / "model.onnx", flower(rng, name)) == name for name in COLOURS for _ in range(5)]
+    assert sum(right) >= 14 and (kept / "model.pt2").stat().st_size > 0
+    cells = json.loads((tmp_path / "out.ipynb").read_text(encoding="utf-8"))["cells"]
+    printed = "".join(str(output.get("text", "")) for cell in cells for output in cell.get("outputs", ()))
+    assert "he model and its card are in build/folder-model" in printed
 
 
 def test_a_text_becomes_a_model(tmp_path: Path) -> None:
     words = np.random.default_rng(0).choice(["the ", "quick ", "brown ", "fox ", "jumps.\n"], 4000)
     (tmp_path / "words.txt").write_text("".join(words)[:20_000])
-    code, errors = ended(begin(tmp_path, data="words.txt", minutes=0.4, method="enas"))
+    code, errors = ended(begin(tmp_path, data="words.txt", minutes=0.3, method="enas"))
     assert code == 0, errors
     kept = tmp_path / "build" / "words-model"
     assert json.loads((kept / "plan.json").read_text())["method"] == "enas"
@@ -145,20 +129,14 @@ def test_a_text_becomes_a_model(tmp_path: Path) -> None:
 def hostile(folder: Path) -> dict[str, tuple[dict[str, Any], str]]:
     """Parameters by name, and what the message must say."""
     flowers(folder / "good", each=4)
-    flowers(folder / "one class", each=4)
-    for name in ("tulip", "Veilchen"):
-        (folder / "one class" / name).rename(folder / name)
     flowers(folder / "two images", each=4)
     for k in (2, 3):
         (folder / "two images" / "rose" / f"{k}.png").unlink()
     flowers(folder / "corrupt", each=4)
     (folder / "corrupt" / "tulip" / "1.png").write_bytes(b"\x89PNG and nothing else")
-    (folder / "model.bin").write_bytes(b"1")
     return {
-        "one class": ({"data": "one class"}, "one class: got one subfolder, 'rose', expected at least two"),
         "two images": ({"data": "two images"}, "class 'rose': got 2 images, which leave 0 for train"),
         "corrupt": ({"data": "corrupt"}, "corrupt: 1 of 12 files cannot be read: corrupt/tulip/1.png"),
-        "a file": ({"data": "model.bin"}, "data: got 'model.bin', expected a folder, or a file that ends in .csv"),
         "method": ({"data": "good", "method": "grid"}, "method: got 'grid', expected one of"),
         "name": ({"data": "good", "minuts": 1}, "minuts"),
     }
@@ -167,7 +145,7 @@ def hostile(folder: Path) -> dict[str, tuple[dict[str, Any], str]]:
 def test_what_the_line_refuses_it_names(tmp_path: Path) -> None:
     """The last line is the message. Two at a time, since a kernel takes some seconds to start."""
     waiting = [*hostile(tmp_path).items()]
-    for two in (waiting[:2], waiting[2:4], waiting[4:]):
+    for two in (waiting[:2], waiting[2:]):
         begun = [(name, message, begin(tmp_path, **parameters)) for name, (parameters, message) in two]
         for name, message, process in begun:
             code, errors = ended(process)
