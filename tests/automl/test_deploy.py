@@ -67,7 +67,8 @@ def test_raw_pixels_give_the_probabilities_of_torch_without_naslab(images, tmp_p
     info = found["info"]
     assert info["names"] == ["a", "b", "c"] and info["shape"] == [1, 8, 8] and info["network"] == images.best
     assert info["mean"] == pytest.approx(SAMPLE.mean) and info["deviation"] == pytest.approx(SAMPLE.deviation)
-    assert info["seed"] == 0 and info["versions"]["torch"] == torch.__version__
+    assert info["seed"] == 0
+    assert torch.__version__.startswith(info["versions"]["torch"])  # a build may add "+cu130" to one of the two
     assert len(info["data"]["sha256"]) == 64 and json.loads(info["cell"])["cell"]
 
 
