@@ -1,6 +1,7 @@
 """The first lessons in a real browser: JupyterLab under Chromium runs all, all goes well, a widget obeys the keyboard.
 
-SCREENSHOTS=1 puts pictures of all pages into build/screenshots/. Set CHROMIUM to a browser that is not found by itself.
+A lesson is run up to its last widget. SCREENSHOTS=1 runs it whole, and puts pictures of all pages into
+build/screenshots/. Set CHROMIUM to a browser that is not found by itself.
 """
 
 import io
@@ -17,6 +18,7 @@ import urllib.request
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -77,6 +79,16 @@ def browser_page() -> Iterator[Page]:
         browser.close()
 
 
+def seen_there(cells: list[Any]) -> list[Any]:
+    """The cells that the browser runs: up to the last widget, and the footer. Papermill runs all."""
+    widgets = [
+        number
+        for number, cell in enumerate(cells)
+        if any(WIDGET in output.get("data", {}) for output in cell.get("outputs", ()))
+    ]
+    return cells if SCREENSHOTS or not widgets else [*cells[: widgets[-1] + 1], cells[-1]]
+
+
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Serves what `make lab` serves, without outputs or the user's settings; yields the address of the reader's {}."""
@@ -84,6 +96,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (root / "notebooks").mkdir()
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         lesson = nbformat.read(path, as_version=4)
+        lesson.cells = seen_there(lesson.cells)
         for cell in lesson.cells:
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None  # so that what is seen was made here
@@ -140,7 +153,7 @@ def test_the_footer_leads_to_the_course(browser_page: Page, lab: str) -> None:
 
 def pictures(path: Path) -> int:
     """How many pictures the lesson's committed outputs hold, without those that stand in for a live widget."""
-    cells = nbformat.read(path, as_version=4).cells
+    cells = seen_there(nbformat.read(path, as_version=4).cells)
     outputs = [output for cell in cells if cell.cell_type == "code" for output in cell.outputs]
     kinds = [set(output.get("data", {})) for output in outputs]
     return sum(bool({"image/svg+xml", "image/png"} & kind) and WIDGET not in kind for kind in kinds)
