@@ -540,6 +540,21 @@ def test_pictures_of_points_can_share_an_axis():
     assert "8" not in texts(view.points({"a": ([1, 2], [1, 2])}, **words))
 
 
+@pytest.mark.parametrize("form", ["{:.0f}", "{:.2f}", "{:+.3f}"])
+@pytest.mark.parametrize("columns", [2, 8, 10, 20])
+def test_numbers_of_a_heatmap_are_as_large_as_fits_and_no_larger(columns, form):
+    names = [*map(str, range(columns))]
+    drawn = view.heatmap(np.full((1, columns), -8.0), ["r"], names, title="t", alt="a", form=form).svg
+    number = form.format(-8.0)
+    found = re.findall(
+        rf'font-size: ([\d.]+)px;[^>]*? x="([\d.]+)"[^>]*>{re.escape(number)}<', drawn.replace("\u2212", "-")
+    )
+    sizes, places = np.array(found, dtype=float).T
+    assert len(sizes) == columns and len(set(sizes)) == 1
+    assert 0.64 * sizes[0] * len(number) < np.diff(places).min()  # a digit of this font is 0.64 of its size wide
+    assert sizes[0] == 11 or sizes[0] * len(number) * columns > 850
+
+
 def test_heatmap_writes_every_cell_of_a_weight_table():
     space = spaces.nas_bench_201()
     table = space.one_hot([0, 1, 2, 3, 4, 0])["cell"]

@@ -2,7 +2,7 @@
 
 pictures = read_folder("flowers")           # naslab.data.folders: a subfolder for each class
 sample = pictures.split(seed=0)             # without leaks
-plan = planned(sample.task, minutes=10)     # measures a few steps; print(plan), and change what you like
+plan = planned(sample.task, minutes=10, folder="build/flowers")  # measures a few steps; print(plan), change it
 result = run(sample.task, plan, "build/flowers")  # goes on after any interruption
 """
 

@@ -35,8 +35,7 @@ def planned(
 ) -> Plan:
     """Measures a few steps of training (a second or two) and returns a plan that fits into the minutes.
 
-    If `folder` has an interrupted run with the same minutes, method and seed, its plan is returned, so that `run` goes
-    on with it.
+    If `folder` keeps a run with the same minutes, method and seed, its plan is returned, so that `run` goes on with it.
 
     The time of a child is that of the mean of three random cells, and of the three last trainings that of the slowest
     cell. Raises `ValueError` if the minutes are too few: a search needs 8 children of half an epoch.

@@ -44,9 +44,11 @@ def test_from_a_folder_to_a_prediction(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()
 
-    *plan, accuracy = printed(search.replace("minutes=10", "minutes=0.3"))
+    search = search.replace("minutes=10", "minutes=0.3")
+    *plan, accuracy = printed(search)
     assert plan[0].startswith("method     random: ") and plan[-1] == "budget     0.3 minutes; seed 0"
     assert float(accuracy) > 0.8
+    assert printed(search)[-1] == accuracy  # the same lines go on with what the folder keeps, here to its end
     without = "import sys; sys.modules['naslab'] = sys.modules['torch'] = None\n"
     assert printed(f"{without}{use}np.save('pixels', pixels)") == ["tulip"]
     expected = read_files("unknown", [tmp_path / "unknown.jpg"], [0], ["tulip"], 32).x  # as `read` prepares an image
