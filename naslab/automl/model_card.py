@@ -16,8 +16,8 @@ It takes {kind} and returns probabilities of: {labels}.
 ## How it was found
 
 A {method} search in a space of {cells:,} cells chose one, with seed {seed}. Its cell, one made by hand and a random \
-cell whose network is as large were trained for {epochs:g} epochs. The network in the file is the one with the best \
-score on the validation data: **{which}**. All took {took:.1f} of {minutes:g} minutes.
+cell whose network is nearly as large were trained for {epochs:g} epochs. The network in the file is the one with the \
+best score on the validation data: **{which}**. All took {took:.1f} of {minutes:g} minutes.
 
 | network | parameters | validation score |
 |---|---|---|
